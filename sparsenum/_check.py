@@ -1,0 +1,59 @@
+"""What doors ask of their input: each check coerces or raises, naming argument, fact and remedy."""
+
+import math
+import operator
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def real_array(value: Any, name: str, ndim: int, dtype: Any = np.float64) -> NDArray[Any]:
+    """Return `value` as a C-contiguous, writable-or-not array of `dtype` with `ndim` dimensions."""
+    try:
+        array = np.asarray(value)
+        if np.iscomplexobj(array):
+            raise TypeError
+        array = np.ascontiguousarray(array, dtype=dtype) if array.ndim else array
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"{name} must be an array of real numbers: got {type(value).__name__} that cannot be "
+            f"read as {np.dtype(dtype)}; convert it first"
+        ) from None
+    if array.ndim != ndim:
+        raise ValueError(
+            f"{name} must have {ndim} dimension{'s' * (ndim > 1)}: got shape {array.shape}"
+        )
+    return array
+
+
+def positive(value: Any, name: str, remedy: str) -> float:
+    """Return `value` as a finite float above zero."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number: got {value!r}; {remedy}") from None
+    if not (math.isfinite(number) and number > 0):
+        raise ValueError(f"{name} must be positive and finite: got {value!r}; {remedy}")
+    return number
+
+
+def whole(value: Any, name: str, *, lower: int = 0, upper: int | None = None) -> int:
+    """Return `value` as an int between `lower` and `upper`, both allowed."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number: got {value!r}") from None
+    if number < lower or (upper is not None and number > upper):
+        limits = f"at least {lower}" if upper is None else f"from {lower} to {upper}"
+        raise ValueError(f"{name} must be {limits}: got {number}")
+    return number
+
+
+def choice(value: Any, name: str, allowed: Collection[str]) -> str:
+    """Return `value` if it is one of the `allowed` words."""
+    if value not in allowed:
+        words = ", ".join(repr(word) for word in allowed)
+        raise ValueError(f"Unknown {name} {value!r}: expected one of {words}")
+    return str(value)

@@ -1,0 +1,9 @@
+"""Warnings and errors that a caller may want to catch by name."""
+
+
+class ConvergenceWarning(UserWarning):
+    """The solver stopped before its tolerance was met; the result says how far it came."""
+
+
+class DeviceError(RuntimeError):
+    """The requested device cannot be used here; the message says what is missing."""

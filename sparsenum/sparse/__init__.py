@@ -1,0 +1,19 @@
+"""Computing with sparse matrices: compressed rows, products, selection, conjugate gradients."""
+
+from sparsenum.sparse.cg import CGResult, cg
+from sparsenum.sparse.formats import CSR, ELL, transpose
+from sparsenum.sparse.products import rows_times_sparse, spmm, spmv, spmv_t
+from sparsenum.sparse.selection import row_top_k
+
+__all__ = [
+    "CSR",
+    "ELL",
+    "CGResult",
+    "cg",
+    "row_top_k",
+    "rows_times_sparse",
+    "spmm",
+    "spmv",
+    "spmv_t",
+    "transpose",
+]

@@ -1,0 +1,114 @@
+"""Kernels on compressed rows. Indices are unsigned: numba then drops its wrap-around branch."""
+
+import numpy as np
+
+from sparsenum._numba import kernel
+
+__all__ = [
+    "count_above",
+    "fill_above",
+    "fill_transpose",
+    "row_top_k",
+    "rows_times_sparse",
+    "spmm",
+    "spmv",
+    "spmv_t",
+]
+
+
+@kernel
+def count_above(A, threshold, indptr):
+    """Write into indptr[1:] (n,) how many entries of each row of A (n, m) exceed threshold."""
+    for i in range(A.shape[0]):
+        count = 0
+        for j in range(A.shape[1]):
+            if abs(A[i, j]) > threshold:
+                count += 1
+        indptr[i + 1] = count
+
+
+@kernel
+def fill_above(A, threshold, indptr, indices, data):
+    """Copy the entries of A (n, m) above threshold in absolute value into the CSR arrays."""
+    for i in range(A.shape[0]):
+        p = indptr[i]
+        for j in range(A.shape[1]):
+            if abs(A[i, j]) > threshold:
+                indices[p] = j
+                data[p] = A[i, j]
+                p += np.uint64(1)
+
+
+@kernel
+def fill_transpose(indptr, indices, data, cursor, t_indices, t_data):
+    """Scatter a CSR matrix into its transpose; cursor (m,) holds the start of each new row."""
+    for i in range(indptr.size - 1):
+        for p in range(indptr[i], indptr[i + 1]):
+            q = cursor[indices[p]]
+            t_indices[q] = i
+            t_data[q] = data[p]
+            cursor[indices[p]] = q + np.uint64(1)
+
+
+@kernel
+def spmv(indptr, indices, data, x, y):
+    """Write y = A x: x (m,), y (n,)."""
+    for i in range(indptr.size - 1):
+        total = y.dtype.type(0)
+        for p in range(indptr[i], indptr[i + 1]):
+            total += data[p] * x[indices[p]]
+        y[i] = total
+
+
+@kernel
+def spmv_t(indptr, indices, data, y, x):
+    """Add A' y to x: y (n,), x (m,)."""
+    for i in range(indptr.size - 1):
+        for p in range(indptr[i], indptr[i + 1]):
+            x[indices[p]] += data[p] * y[i]
+
+
+@kernel
+def spmm(indptr, indices, data, X, Y):
+    """Add A X to Y: X (m, b), Y (n, b); the columns of X are the vector lanes."""
+    for i in range(indptr.size - 1):
+        for p in range(indptr[i], indptr[i + 1]):
+            weight, row = data[p], indices[p]
+            for t in range(X.shape[1]):
+                Y[i, t] += weight * X[row, t]
+
+
+@kernel
+def rows_times_sparse(a_indptr, a_indices, a_data, b_indptr, b_indices, b_data, start, Y):
+    """Add rows start..start+len(Y) of A B, both sparse, to the dense block Y."""
+    for i in range(Y.shape[0]):
+        for p in range(a_indptr[start + i], a_indptr[start + i + 1]):
+            weight, row = a_data[p], a_indices[p]
+            for q in range(b_indptr[row], b_indptr[row + np.uint32(1)]):
+                Y[i, b_indices[q]] += weight * b_data[q]
+
+
+@kernel
+def row_top_k(scores, indices, values):
+    """Write the k largest scores (n, m) of each row, best first, ties to the lower column.
+
+    What is NaN or minus infinity is never chosen; unused places keep what they held.
+    """
+    k = indices.shape[1]
+    for i in range(scores.shape[0]):
+        found = 0
+        worst = -np.inf
+        for j in range(scores.shape[1]):
+            score = scores[i, j]
+            if score > worst:
+                place = found if found < k else k - 1
+                while place > 0 and values[i, place - 1] < score:
+                    values[i, place] = values[i, place - 1]
+                    indices[i, place] = indices[i, place - 1]
+                    place -= 1
+                values[i, place] = score
+                indices[i, place] = j
+                if found < k:
+                    found += 1
+                if found == k:
+                    worst = values[i, k - 1]

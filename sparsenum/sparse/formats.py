@@ -1,0 +1,150 @@
+"""Two compressed layouts: CSR (rows of any length) and ELL (rows of one length)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsenum._check import real_array
+from sparsenum.sparse import _cpu
+
+if TYPE_CHECKING:
+    import scipy.sparse
+
+
+@dataclass(frozen=True, slots=True)
+class CSR:
+    """A sparse matrix by compressed rows: row i holds data[indptr[i]:indptr[i + 1]].
+
+    Columns are sorted within each row and appear once. Indices are unsigned (uint64 pointers,
+    uint16 or uint32 columns), which lets the compiled kernels skip the test for negative indices.
+
+    Attributes
+    ----------
+    indptr : ndarray of uint64, shape (n + 1,)
+        Where each row starts.
+    indices : ndarray of uint16 or uint32, shape (nnz,)
+        Column of each entry.
+    data : ndarray of float32 or float64, shape (nnz,)
+        Value of each entry.
+    shape : tuple of int
+        Numbers of rows and columns, (n, m).
+    """
+
+    indptr: NDArray[np.uint64]
+    indices: NDArray[np.unsignedinteger[Any]]
+    data: NDArray[np.floating[Any]]
+    shape: tuple[int, int]
+
+    @property
+    def nnz(self) -> int:
+        """Number of stored entries."""
+        return self.indices.size
+
+    @property
+    def row_counts(self) -> NDArray[np.int64]:
+        """Number of stored entries in each row, shape (n,)."""
+        return np.diff(self.indptr.view(np.int64))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held by the three arrays."""
+        return self.indptr.nbytes + self.indices.nbytes + self.data.nbytes
+
+    def with_data(self, data: NDArray[np.floating[Any]]) -> CSR:
+        """Return the same pattern with other values; nothing is copied."""
+        return CSR(self.indptr, self.indices, data, self.shape)
+
+    def to_dense(self) -> NDArray[np.floating[Any]]:
+        """Return the matrix with its zeros written out, shape (n, m)."""
+        dense = np.zeros(self.shape, self.data.dtype)
+        dense[np.repeat(np.arange(self.shape[0]), self.row_counts), self.indices] = self.data
+        return dense
+
+    def to_scipy(self) -> scipy.sparse.csr_array:
+        """Return the same matrix as a scipy array; values are shared where scipy allows."""
+        import scipy.sparse
+
+        index = np.int32 if max(self.nnz, *self.shape) < 2**31 else np.int64
+        triple = (self.data, self.indices.astype(index), self.indptr.astype(index))
+        return scipy.sparse.csr_array(triple, shape=self.shape)
+
+    @classmethod
+    def from_scipy(cls, matrix: Any) -> CSR:
+        """Take over any scipy sparse matrix or array; duplicates are summed, columns sorted."""
+        matrix = matrix.tocsr(copy=True)
+        matrix.sum_duplicates()
+        data = matrix.data if matrix.data.dtype == np.float32 else matrix.data.astype(np.float64)
+        return cls(
+            matrix.indptr.astype(np.uint64), matrix.indices.astype(np.uint32), data, matrix.shape
+        )
+
+    @classmethod
+    def from_dense(cls, A: Any, threshold: float = 0.0) -> CSR:
+        """Keep the entries of a dense matrix that exceed `threshold` in absolute value.
+
+        Parameters
+        ----------
+        A : array_like, shape (n, m)
+            Real matrix; float32 stays float32, everything else becomes float64.
+        threshold : float, default 0
+            Entries with an absolute value up to this are dropped; NaN is dropped too.
+
+        Returns
+        -------
+        CSR
+            The entries kept. Cost O(n m), twice over `A`.
+        """
+        dtype = np.float32 if getattr(A, "dtype", None) == np.float32 else np.float64
+        A = real_array(A, "A", 2, dtype)
+        indptr = np.zeros(A.shape[0] + 1, np.uint64)
+        _cpu.count_above(A, threshold, indptr)
+        np.cumsum(indptr, out=indptr)
+        indices = np.empty(int(indptr[-1]), np.uint32)
+        data = np.empty(indices.size, A.dtype)
+        _cpu.fill_above(A, threshold, indptr, indices, data)
+        return cls(indptr, indices, data, A.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class ELL:
+    """A sparse matrix whose rows all have k places: row i holds data[i, :] at indices[i, :].
+
+    Attributes
+    ----------
+    indices : ndarray of uint32, shape (n, k)
+        Column of each entry; a place that is not in use holds n_cols.
+    data : ndarray of float32 or float64, shape (n, k)
+        Value of each entry; minus infinity in places that are not in use.
+    n_cols : int
+        Number of columns.
+    """
+
+    indices: NDArray[np.uint32]
+    data: NDArray[np.floating[Any]]
+    n_cols: int
+
+    def to_csr(self) -> CSR:
+        """Return the used places by compressed rows, columns sorted."""
+        n = self.indices.shape[0]
+        order = np.argsort(self.indices, axis=1, kind="stable")
+        indices = np.take_along_axis(self.indices, order, axis=1)
+        used = indices < self.n_cols
+        indptr = np.zeros(n + 1, np.uint64)
+        np.cumsum(used.sum(axis=1), out=indptr[1:], dtype=np.uint64)
+        data = np.take_along_axis(self.data, order, axis=1)[used]
+        return CSR(indptr, indices[used], data, (n, self.n_cols))
+
+
+def transpose(A: CSR) -> CSR:
+    """Return A' by compressed rows, columns sorted. Cost O(n + m + nnz)."""
+    n, m = A.shape
+    indptr = np.zeros(m + 1, np.uint64)
+    np.cumsum(np.bincount(A.indices, minlength=m), out=indptr[1:], dtype=np.uint64)
+    indices = np.empty(A.nnz, np.uint32)
+    data = np.empty(A.nnz, A.data.dtype)
+    _cpu.fill_transpose(A.indptr, A.indices, A.data, indptr[:-1].copy(), indices, data)
+    return CSR(indptr, indices, data, (m, n))

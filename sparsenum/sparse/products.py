@@ -1,0 +1,135 @@
+"""Products of a CSR matrix with vectors, dense blocks and other CSR matrices."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sparsenum._check import real_array, whole
+from sparsenum.sparse import _cpu
+from sparsenum.sparse.formats import CSR
+
+Array = NDArray[np.floating[Any]]
+
+
+def _operand(x: ArrayLike, name: str, A: CSR, ndim: int, length: int) -> Array:
+    array = real_array(x, name, ndim, A.data.dtype)
+    if array.shape[0] != length:
+        raise ValueError(
+            f"{name} must have {length} rows to fit A of shape {A.shape}: got {array.shape[0]}"
+        )
+    return array
+
+
+def spmv(A: CSR, x: ArrayLike) -> Array:
+    """Return A x in the precision of `A`.
+
+    Parameters
+    ----------
+    A : CSR, shape (n, m)
+        The matrix.
+    x : array_like, shape (m,)
+        The vector.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        The product. Cost O(n + nnz).
+
+    Raises
+    ------
+    ValueError
+        If the length of `x` is not the number of columns of `A`.
+    """
+    x = _operand(x, "x", A, 1, A.shape[1])
+    y = np.empty(A.shape[0], A.data.dtype)
+    _cpu.spmv(A.indptr, A.indices, A.data, x, y)
+    return y
+
+
+def spmv_t(A: CSR, y: ArrayLike) -> Array:
+    """Return A' y in the precision of `A`, without forming the transpose.
+
+    Parameters
+    ----------
+    A : CSR, shape (n, m)
+        The matrix.
+    y : array_like, shape (n,)
+        The vector.
+
+    Returns
+    -------
+    ndarray, shape (m,)
+        The product. Cost O(m + nnz); with the transpose at hand, `spmv` on it is about 1.5 times
+        faster because it gathers instead of scattering.
+
+    Raises
+    ------
+    ValueError
+        If the length of `y` is not the number of rows of `A`.
+    """
+    y = _operand(y, "y", A, 1, A.shape[0])
+    x = np.zeros(A.shape[1], A.data.dtype)
+    _cpu.spmv_t(A.indptr, A.indices, A.data, y, x)
+    return x
+
+
+def spmm(A: CSR, X: ArrayLike) -> Array:
+    """Return A X for a dense block X, in the precision of `A`.
+
+    Parameters
+    ----------
+    A : CSR, shape (n, m)
+        The matrix.
+    X : array_like, shape (m, b)
+        The block; its rows should be contiguous.
+
+    Returns
+    -------
+    ndarray, shape (n, b)
+        The product. Cost O(n b + nnz b).
+
+    Raises
+    ------
+    ValueError
+        If `X` has not as many rows as `A` has columns.
+    """
+    X = _operand(X, "X", A, 2, A.shape[1])
+    Y = np.zeros((A.shape[0], X.shape[1]), A.data.dtype)
+    _cpu.spmm(A.indptr, A.indices, A.data, X, Y)
+    return Y
+
+
+def rows_times_sparse(A: CSR, B: CSR, start: int, stop: int) -> Array:
+    """Return rows start..stop-1 of A B as a dense block, for two sparse matrices.
+
+    A product too wide to hold whole can so be looked at block by block.
+
+    Parameters
+    ----------
+    A : CSR, shape (n, m)
+        Left factor.
+    B : CSR, shape (m, d)
+        Right factor, of the same precision.
+    start, stop : int
+        Range of rows of `A`.
+
+    Returns
+    -------
+    ndarray, shape (stop - start, d)
+        The rows asked for. Cost O((stop - start) d) and the number of products of entries.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit or the range is not within `A`.
+    """
+    if A.shape[1] != B.shape[0]:
+        raise ValueError(f"B must have {A.shape[1]} rows to fit A: got shape {B.shape}")
+    stop = whole(stop, "stop", upper=A.shape[0])
+    start = whole(start, "start", upper=stop)
+    Y = np.zeros((stop - start, B.shape[1]), A.data.dtype)
+    _cpu.rows_times_sparse(
+        A.indptr, A.indices, A.data, B.indptr, B.indices, B.data, np.uint64(start), Y
+    )
+    return Y

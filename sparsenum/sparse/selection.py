@@ -1,0 +1,44 @@
+"""The largest entries of each row."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sparsenum._check import real_array, whole
+from sparsenum.sparse import _cpu
+from sparsenum.sparse.formats import ELL
+
+
+def row_top_k(scores: ArrayLike, k: int) -> ELL:
+    """Return the k largest scores of each row, best first.
+
+    Ties go to the lower column. NaN and minus infinity are never chosen, so minus infinity marks
+    what must not appear; a row with fewer than k other scores leaves its last places unused.
+
+    Parameters
+    ----------
+    scores : array_like, shape (n, m)
+        What to choose from.
+    k : int
+        Places in each row, from 1 to m.
+
+    Returns
+    -------
+    ELL
+        Columns and scores of the winners, shape (n, k). Cost O(n m) plus O(k) for each score that
+        enters a list, about k log(m / k) of them in a row in random order.
+
+    Raises
+    ------
+    ValueError
+        If `k` is below 1 or above the number of columns.
+    """
+    dtype: Any = np.float32 if getattr(scores, "dtype", None) == np.float32 else np.float64
+    scores = real_array(scores, "scores", 2, dtype)
+    n, m = scores.shape
+    k = whole(k, "k", lower=1, upper=m)
+    indices = np.full((n, k), m, np.uint32)
+    values = np.full((n, k), -np.inf, scores.dtype)
+    _cpu.row_top_k(scores, indices, values)
+    return ELL(indices, values, m)
