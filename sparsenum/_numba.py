@@ -17,19 +17,22 @@ import numba
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_OPTIONS = {
-    "nogil": True,
-    "error_model": "numpy",
-    "fastmath": {"reassoc", "contract", "arcp", "nsz"},
-}
-
 
 def kernel(function: F) -> F:
-    """Compile `function` at its first call and keep the machine code on disk where possible."""
+    """Compile a loop at its first call and keep the machine code on disk where possible."""
+    return _compile(function, {"reassoc", "contract", "arcp", "nsz"})
+
+
+def formula(function: F) -> F:
+    """Compile a scalar formula, for kernels of the same file, in the order it is written in."""
+    return _compile(function, {"contract"})
+
+
+def _compile(function: F, fastmath: set[str]) -> F:
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
     if os.environ.get("SPARSENUM_CACHE", "1") != "0":
         try:
-            return cast(F, numba.njit(cache=True, **_OPTIONS)(function))
+            return cast(F, numba.njit(cache=True, **options)(function))
         except RuntimeError:  # no folder to keep the cache in: compile in each process instead
             pass
-    return cast(F, numba.njit(**_OPTIONS)(function))
-
+    return cast(F, numba.njit(**options)(function))

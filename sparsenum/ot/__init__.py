@@ -1,1 +1,8 @@
-"""x"""
+"""Entropic optimal transport."""
+
+from sparsenum.ot.compat import sinkhorn, sinkhorn2
+from sparsenum.ot.monitor import Step
+from sparsenum.ot.solution import Solution
+from sparsenum.ot.solve import solve
+
+__all__ = ["Solution", "Step", "sinkhorn", "sinkhorn2", "solve"]

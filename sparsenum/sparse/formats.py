@@ -47,7 +47,8 @@ class CSR:
     @property
     def row_counts(self) -> NDArray[np.int64]:
         """Number of stored entries in each row, shape (n,)."""
-        return np.diff(self.indptr.view(np.int64))
+        starts = self.indptr.view(np.int64)
+        return starts[1:] - starts[:-1]
 
     @property
     def nbytes(self) -> int:

@@ -1,0 +1,1 @@
+"""Recommenders trained from a table under a fixed parameter budget."""

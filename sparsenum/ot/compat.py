@@ -1,0 +1,267 @@
+"""The POT-shaped doors: `sinkhorn` and `sinkhorn2`, argument by argument as POT has them."""
+
+import sys
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sparsenum._check import choice, real_array
+from sparsenum.errors import ConvergenceWarning
+from sparsenum.ot.monitor import Step
+from sparsenum.ot.solution import Solution
+from sparsenum.ot.solve import solve
+
+# POT's stabilised variants differ from its plain one in the arithmetic only; ours is always safe.
+METHODS = {
+    "sns": "sns",
+    "sinkhorn": "sinkhorn",
+    "sinkhorn_log": "sinkhorn",
+    "sinkhorn_stabilized": "sinkhorn",
+}
+OPTIONS = ("n_threads", "device", "callback", "time_limit")
+WARNING = (
+    "Sinkhorn did not converge. You might want to increase the number of iterations `numItermax` "
+    "or the regularization parameter `reg`."
+)
+PRINT_PERIOD = 10  # iterations between two lines of verbose output
+
+
+def sinkhorn(
+    a: ArrayLike,
+    b: ArrayLike,
+    M: ArrayLike,
+    reg: float,
+    method: str = "sns",
+    numItermax: int = 1000,
+    stopThr: float = 1e-9,
+    verbose: bool = False,
+    log: bool = False,
+    warn: bool = True,
+    warmstart: tuple[ArrayLike, ArrayLike] | None = None,
+    **kwargs: Any,
+) -> Any:
+    r"""Return the entropic transport plan, with the signature and conventions of POT [1]_.
+
+    .. math:: \min_{P \ge 0} \langle P, M \rangle + reg \sum_{ij} P_{ij} \log P_{ij}
+              \quad \text{s.t.} \quad P 1 = a, \; P^T 1 = b
+
+    Change ``import ot`` to ``from sparsenum import ot`` and calls of ``ot.sinkhorn`` go on
+    working, faster and to a tighter meaning of `stopThr`.
+
+    Parameters
+    ----------
+    a : array_like, shape (n,)
+        Masses of the rows; uniform if empty.
+    b : array_like, shape (m,) or (m, k)
+        Masses of the columns; uniform if empty. With k columns, k problems are solved and the
+        vector of their costs ``<P, M>`` is returned, as in POT.
+    M : array_like, shape (n, m)
+        Cost; ``inf`` forbids a pair. A float32 cost gives a float32 plan, solved in float64.
+    reg : float
+        Strength of the entropy, in the unit of `M`; positive.
+    method : {"sns", "sinkhorn", "sinkhorn_log", "sinkhorn_stabilized"}, default "sns"
+        "sns" is Sinkhorn-Newton-Sparse; the others are one and the same log-safe Sinkhorn.
+    numItermax : int, default 1000
+        Cap on the iterations.
+    stopThr : float, default 1e-9
+        Largest 1-norm of the violation of both marginals, relative to the total mass. It bounds
+        the 2-norm of the column violation, which is what POT tests.
+    verbose : bool, default False
+        Write iterations and errors to standard output.
+    log : bool, default False
+        Return a dict beside the plan.
+    warn : bool, default True
+        Warn if the tolerance was not met.
+    warmstart : tuple of array_like, optional
+        Start ``(log_u, log_v)``: dimensionless log-scalings, as returned in the log.
+    **kwargs
+        `n_threads`, `device`, `callback` and `time_limit`, as in `solve`; nothing else.
+
+    Returns
+    -------
+    plan : ndarray, shape (n, m)
+        The plan (or the k costs).
+    log : dict
+        Only with ``log=True``: ``err`` (one for each iteration), ``niter`` (their number; POT
+        gives the last index), ``u``, ``v``, ``log_u``, ``log_v``, ``alpha``, ``beta`` (reg times
+        those), ``warmstart``, ``status`` and ``marginal_error``.
+
+    Raises
+    ------
+    ValueError
+        As `solve`, and for an unknown method.
+    TypeError
+        For an unknown keyword.
+
+    Warns
+    -----
+    ConvergenceWarning
+        With POT's text (and a ``UserWarning`` as in POT), unless ``warn=False``.
+
+    See Also
+    --------
+    sparsenum.ot.solve : the door without POT's history.
+
+    References
+    ----------
+    .. [1] Flamary et al., "POT: Python Optimal Transport", JMLR 2021, function ``ot.sinkhorn``.
+
+    Examples
+    --------
+    >>> from sparsenum import ot
+    >>> ot.sinkhorn([0.5, 0.5], [0.5, 0.5], [[0.0, 1.0], [1.0, 0.0]], 1.0).round(3).tolist()
+    [[0.366, 0.134], [0.134, 0.366]]
+    """
+    solver = _Solver(M, reg, method, numItermax, stopThr, verbose, warn, warmstart, kwargs)
+    if np.ndim(b) == 2:
+        return solver.costs(a, b, log)
+    result = solver.run(a, b)
+    plan = result.plan.astype(solver.dtype, copy=False)
+    return (plan, solver.log(result)) if log else plan
+
+
+def sinkhorn2(
+    a: ArrayLike,
+    b: ArrayLike,
+    M: ArrayLike,
+    reg: float,
+    method: str = "sns",
+    numItermax: int = 1000,
+    stopThr: float = 1e-9,
+    verbose: bool = False,
+    log: bool = False,
+    warn: bool = False,
+    warmstart: tuple[ArrayLike, ArrayLike] | None = None,
+    **kwargs: Any,
+) -> Any:
+    """Return the cost ``<P, M>`` of the entropic transport plan, without the entropy, as POT does.
+
+    Parameters, exceptions and log as in `sinkhorn`; only `warn` is off by default, as in POT.
+    Unlike in POT an infinite cost does not make the result NaN.
+
+    Parameters
+    ----------
+    a, b, M, reg, method, numItermax, stopThr, verbose, log, warn, warmstart, **kwargs
+        As in `sinkhorn`.
+
+    Returns
+    -------
+    cost : float or ndarray, shape (k,)
+        The cost; one for each column of a two-dimensional `b`.
+    log : dict
+        Only with ``log=True``, as in `sinkhorn`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `sinkhorn`.
+
+    Examples
+    --------
+    >>> from sparsenum import ot
+    >>> round(ot.sinkhorn2([0.5, 0.5], [0.5, 0.5], [[0.0, 1.0], [1.0, 0.0]], 1.0), 4)
+    0.2689
+    """
+    solver = _Solver(M, reg, method, numItermax, stopThr, verbose, warn, warmstart, kwargs)
+    if np.ndim(b) == 2:
+        return solver.costs(a, b, log)
+    result = solver.run(a, b)
+    cost = result.value_linear
+    return (cost, solver.log(result)) if log else cost
+
+
+class _Solver:
+    """POT's keywords, translated once for however many problems."""
+
+    def __init__(
+        self,
+        M: ArrayLike,
+        reg: float,
+        method: str,
+        numItermax: int,
+        stopThr: float,
+        verbose: bool,
+        warn: bool,
+        warmstart: tuple[ArrayLike, ArrayLike] | None,
+        options: dict[str, Any],
+    ) -> None:
+        if unknown := options.keys() - set(OPTIONS):
+            raise TypeError(
+                f"sinkhorn got an unexpected keyword {sorted(unknown)[0]!r}: expected, beside POT's "
+                f"named arguments, only {', '.join(OPTIONS)}"
+            )
+        if verbose:
+            options = {**options, "callback": _verbose(options.get("callback"))}
+        self.M = real_array(M, "M", 2)
+        self.dtype = np.asarray(M).dtype if np.asarray(M).dtype == np.float32 else np.float64
+        self.reg = reg
+        self.warn = warn
+        self.warmstart = warmstart
+        self.keywords: dict[str, Any] = {
+            "method": METHODS[choice(method, "method", METHODS)],
+            "max_iter": numItermax,
+            "tol": stopThr,
+            **options,
+        }
+
+    def run(self, a: ArrayLike, b: ArrayLike, start: Any = None) -> Solution:
+        """Solve one problem from a pair of log-scalings, and warn in POT's words."""
+        start = self.warmstart if start is None else start
+        if start is not None:
+            start = tuple(self.reg * real_array(x, "warmstart", 1) for x in start)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            result = solve(self.M, a, b, self.reg, potentials_init=start, **self.keywords)
+        if self.warn and not result.converged:
+            warnings.warn(WARNING, ConvergenceWarning, stacklevel=3)
+        return result
+
+    def costs(self, a: ArrayLike, b: ArrayLike, log: bool) -> Any:
+        """Solve one problem for each column of b."""
+        targets = real_array(b, "b", 2)
+        starts = self.warmstart or [None] * targets.shape[1]
+        results = [self.run(a, np.ascontiguousarray(t), s) for t, s in zip(targets.T, starts)]
+        costs: NDArray[Any] = np.array([r.value_linear for r in results], self.dtype)
+        if not log:
+            return costs
+        logs = [self.log(r) for r in results]
+        stacked = {key: np.stack([entry[key] for entry in logs], axis=1) for key in SCALINGS}
+        kept = {key: [entry[key] for entry in logs] for key in logs[0] if key not in SCALINGS}
+        return costs, {**stacked, **kept}
+
+    def log(self, result: Solution) -> dict[str, Any]:
+        """Return the union of the keys that POT's Sinkhorn variants log."""
+        f, g = result.potentials
+        log_u, log_v = f / self.reg, g / self.reg
+        with np.errstate(over="ignore"):
+            u, v = np.exp(log_u), np.exp(log_v)
+        return {
+            "err": result.log["err"],
+            "niter": result.n_iter,
+            "n_iter": result.n_iter,
+            "u": u,
+            "v": v,
+            "log_u": log_u,
+            "log_v": log_v,
+            "alpha": f,
+            "beta": g,
+            "warmstart": (log_u, log_v),
+            "status": result.status,
+            "marginal_error": result.marginal_error,
+        }
+
+
+SCALINGS = ("u", "v", "log_u", "log_v", "alpha", "beta")
+
+
+def _verbose(callback: Any) -> Any:
+    def show(step: Step) -> bool | None:
+        if step.n_iter % (20 * PRINT_PERIOD) == 0:
+            sys.stdout.write(f"{'It.':<5s}|{'Err':<12s}\n{'-' * 19}\n")
+        if step.n_iter % PRINT_PERIOD == 0:
+            sys.stdout.write(f"{step.n_iter:5d}|{step.marginal_error:8e}|\n")
+        return callback(step) if callback is not None else None
+
+    return show

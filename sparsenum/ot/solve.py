@@ -1,0 +1,264 @@
+"""The modern door: `solve` checks a problem, solves it and reports what was reached."""
+
+import warnings
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sparsenum._check import choice, positive, real_array, whole
+from sparsenum.errors import ConvergenceWarning, DeviceError
+from sparsenum.ot.feasibility import is_feasible
+from sparsenum.ot.monitor import Callback, Monitor
+from sparsenum.ot.newton import sinkhorn_newton_sparse
+from sparsenum.ot.problem import Problem, Vector
+from sparsenum.ot.scaling import sinkhorn
+from sparsenum.ot.solution import Solution, Support
+
+Method = Literal["sns", "sinkhorn"]
+MAX_ITER = {"sns": 1000, "sinkhorn": 100_000}
+MASS_MISMATCH = 1e-6  # relative difference of the totals of a and b that is taken for rounding
+
+
+def solve(
+    M: ArrayLike,
+    a: ArrayLike | None = None,
+    b: ArrayLike | None = None,
+    reg: float | None = None,
+    *,
+    tol: float = 1e-9,
+    max_iter: int | None = None,
+    method: Method = "sns",
+    potentials_init: tuple[ArrayLike, ArrayLike] | None = None,
+    n_threads: int | None = None,
+    device: Literal["cpu", "cuda"] = "cpu",
+    callback: Callback | None = None,
+    time_limit: float | None = None,
+) -> Solution:
+    r"""Solve the entropic optimal transport problem between two histograms.
+
+    .. math:: \min_{P \ge 0} \langle P, M \rangle + reg \, KL(P \,|\, a b^T)
+              \quad \text{s.t.} \quad P 1 = a, \; P^T 1 = b
+
+    The plan is :math:`P_{ij} = \exp((f_i + g_j - M_{ij}) / reg)`. Rows and columns of zero mass
+    are left out of the computation; an infinite cost forbids a pair.
+
+    Parameters
+    ----------
+    M : array_like, shape (n, m)
+        Cost of moving one unit of mass, in any unit; ``inf`` forbids a pair. A float64,
+        C-contiguous matrix is read in place.
+    a : array_like, shape (n,), optional
+        Masses of the rows, not negative; uniform (sum 1) by default.
+    b : array_like, shape (m,), optional
+        Masses of the columns, with the same total as `a` up to a relative 1e-6.
+    reg : float
+        Strength of the entropy, in the unit of `M`; positive.
+    tol : float, default 1e-9
+        Largest 1-norm of the violation of both marginals, relative to the total mass.
+    max_iter : int, optional
+        Cap on the iterations; 1,000 for "sns" and 100,000 for "sinkhorn" by default.
+    method : {"sns", "sinkhorn"}, default "sns"
+        "sns": Sinkhorn-Newton-Sparse [1]_, a few dozen iterations whatever the tolerance.
+        "sinkhorn": fixed-point scaling [2]_, cheap iterations, many of them at small `reg`.
+    potentials_init : tuple of array_like, optional
+        Start (f, g) in cost units, as in ``Solution.potentials``; zeros by default.
+    n_threads : int, optional
+        Most threads to use; the kernels of this version use one.
+    device : {"cpu", "cuda"}, default "cpu"
+        Where to run. There is no CUDA backend in this version.
+    callback : callable, optional
+        Called as ``callback(step)`` after each iteration with the number of iterations, the
+        marginal error and the seconds passed; a true return value stops the solve.
+    time_limit : float, optional
+        Seconds after which no further iteration is begun.
+
+    Returns
+    -------
+    Solution
+        Potentials, value, status, errors, and the plan on access. Cost O(n m) for each iteration;
+        memory beside `M` O(n + m) plus the sparse Hessian for "sns", n m numbers for "sinkhorn".
+
+    Raises
+    ------
+    ValueError
+        If an argument is NaN, negative, of the wrong shape or out of range; if the totals of `a`
+        and `b` differ or are zero; if infinite costs leave no plan with these marginals.
+    TypeError
+        If an argument is not numeric.
+    DeviceError
+        If `device` is "cuda".
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the tolerance was not met; the result carries the error that was.
+
+    Notes
+    -----
+    The error of the result is recomputed in float64 from the potentials before it is called
+    converged. float64 cannot represent plans to better than about ``1e-16 max(M) / reg``; where
+    `tol` asks for more the status is "precision". On costs with many ties (L1 on grids) at `reg`
+    below about 1e-3 max(M), "sns" needs more iterations, or does not converge and says so.
+
+    References
+    ----------
+    .. [1] Tang et al., "Accelerating Sinkhorn Algorithm with Sparse Newton Iterations", ICLR 2024.
+    .. [2] Cuturi, "Sinkhorn Distances: Lightspeed Computation of Optimal Transport", NeurIPS 2013.
+
+    Examples
+    --------
+    >>> from sparsenum import ot
+    >>> result = ot.solve([[0.0, 1.0], [1.0, 0.0]], reg=0.5)
+    >>> result.plan.round(3).tolist()
+    [[0.44, 0.06], [0.06, 0.44]]
+    >>> result.converged
+    True
+    """
+    choice(method, "method", MAX_ITER)
+    if choice(device, "device", ("cpu", "cuda")) == "cuda":
+        raise DeviceError("device='cuda' is not part of this version; use device='cpu'")
+    if n_threads is not None:
+        whole(n_threads, "n_threads", lower=1)
+    if reg is None:
+        raise ValueError("reg must be given; for unregularised transport use POT's ot.emd")
+    reg = positive(reg, "reg", "it is the strength of the entropy, in the unit of M")
+    tol = positive(tol, "tol", "it bounds the violation of the marginals")
+    limit = MAX_ITER[method] if max_iter is None else whole(max_iter, "max_iter", lower=0)
+    if time_limit is not None:
+        time_limit = positive(time_limit, "time_limit", "it is in seconds")
+    M = _cost(M)
+    problem, support = _canonical(M, _masses(a, "a", M.shape[0]), _masses(b, "b", M.shape[1]), reg)
+
+    monitor = Monitor(tol, limit, time_limit, callback)
+    start = problem.iterate(_start(potentials_init, support))
+    log: dict[str, Any] = {"method": method, "tol": tol}
+    if method == "sns":
+        at, tally = sinkhorn_newton_sparse(problem, start, monitor)
+        log |= {"sinkhorn": tally.sinkhorn, "newton": tally.newton}
+        log |= {"refused": tally.refused, "cg": tally.cg}
+    else:
+        at = sinkhorn(problem, start, monitor)
+    solution = _report(problem, support, at.f, at.g, monitor, log)
+    if not solution.converged:
+        if not is_feasible(problem):
+            raise ValueError(
+                "M forbids too many pairs: no plan that avoids its infinite costs has the marginals "
+                "a and b; make some of those costs finite or change the masses"
+            )
+        warnings.warn(_shortfall(solution), ConvergenceWarning, stacklevel=2)
+    return solution
+
+
+def _cost(M: ArrayLike) -> NDArray[np.float64]:
+    cost = real_array(M, "M", 2)
+    if 0 in cost.shape:
+        raise ValueError(f"M must have at least one row and one column: got shape {cost.shape}")
+    lowest = float(cost.min())
+    if not np.isfinite(lowest):
+        fact = "NaN" if np.isnan(lowest) else "a row of" if lowest > 0 else "minus"
+        raise ValueError(
+            f"M must hold numbers or plus infinity: got {fact} {'infinity' * (fact != 'NaN')}; "
+            "clean the cost first"
+        )
+    return cost
+
+
+def _masses(x: ArrayLike | None, name: str, length: int) -> Vector:
+    if x is None or np.size(x) == 0:
+        return np.full(length, 1.0 / length)
+    mass = real_array(x, name, 1)
+    if mass.size != length:
+        side = "row" if name == "a" else "column"
+        raise ValueError(
+            f"{name} must have one mass for each {side} of M, {length}: got {mass.size}"
+        )
+    if not (np.isfinite(mass).all() and (mass >= 0).all()):
+        raise ValueError(
+            f"{name} must hold finite masses, not negative: got values from {mass.min()} to "
+            f"{mass.max()}; clean it, or clip what rounding made negative"
+        )
+    if not mass.sum() > 0:
+        raise ValueError(f"{name} must have positive total mass: got 0; is the histogram empty?")
+    return mass
+
+
+def _canonical(M: NDArray[np.float64], a: Vector, b: Vector, reg: float) -> tuple[Problem, Support]:
+    total_a, total_b = float(a.sum()), float(b.sum())
+    if abs(total_a - total_b) > MASS_MISMATCH * max(total_a, total_b):
+        raise ValueError(
+            f"a must sum to the same total as b: got {total_a:.9g} and {total_b:.9g}; divide each "
+            "by its sum, or use unbalanced transport"
+        )
+    rows, columns = np.flatnonzero(a), np.flatnonzero(b)
+    support = Support(rows, columns, M.shape, total_a)
+    if not support.is_whole:
+        M = M[np.ix_(rows, columns)]
+    for axis, side, index in ((1, "row", rows), (0, "column", columns)):
+        closed = np.flatnonzero(M.min(axis=axis) == np.inf)
+        if closed.size:
+            raise ValueError(
+                f"M must leave each {side} with mass a finite cost: got only infinite costs in "
+                f"{side} {index[closed[0]]}; make one finite or set its mass to zero"
+            )
+    return Problem(M, a[rows] / total_a, b[columns] / total_b, reg), support
+
+
+def _start(potentials: tuple[ArrayLike, ArrayLike] | None, support: Support) -> Vector:
+    """Return the start of g; f follows from it, since rows are exact at every iterate."""
+    if potentials is None:
+        return np.zeros(support.columns.size)
+    if len(potentials) != 2:
+        raise ValueError(f"potentials_init must be a pair (f, g): got {len(potentials)} items")
+    f, g = (real_array(x, "potentials_init", 1) for x in potentials)
+    if (f.size, g.size) != support.shape:
+        raise ValueError(
+            f"potentials_init must have lengths {support.shape}: got ({f.size}, {g.size})"
+        )
+    g = g[support.columns]
+    return np.where(np.isfinite(g), g, 0.0)
+
+
+def _report(
+    problem: Problem, support: Support, f: Vector, g: Vector, monitor: Monitor, log: dict[str, Any]
+) -> Solution:
+    """Recompute both marginals and build the result on them."""
+    rows, columns = problem.marginals(f, g)
+    error = float(np.abs(rows - problem.a).sum() + np.abs(columns - problem.b).sum())
+    converged = error <= monitor.tol
+    status = monitor.status
+    if converged or status == "converged":
+        status = "converged" if converged else "precision"
+    mass, reg = support.mass, problem.reg
+    f = f + reg * np.log(mass)
+    # <P, M> + reg sum P log P = f.P1 + g.P'1 because log P = (f + g - M) / reg.
+    logs = rows @ np.log(problem.a * mass) + columns @ np.log(problem.b * mass)
+    value = mass * float(rows @ f + columns @ g - reg * logs)
+    n_iter = len(monitor.errors) - 1
+    log |= {"err": monitor.errors, "seconds": monitor.seconds, "niter": n_iter}
+    return Solution(
+        potentials=(support.expand(f, 0, -np.inf), support.expand(g, 1, -np.inf)),
+        value=value,
+        marginals=(support.expand(mass * rows, 0, 0.0), support.expand(mass * columns, 1, 0.0)),
+        marginal_error=error,
+        converged=converged,
+        status=status,
+        n_iter=n_iter,
+        log=log,
+        _problem=problem,
+        _support=support,
+    )
+
+
+def _shortfall(solution: Solution) -> str:
+    remedy = {
+        "max_iter": "raise max_iter or reg",
+        "time_limit": "raise time_limit or reg",
+        "stopped": "the callback stopped it",
+        "precision": "float64 has no more at this cost and reg; raise tol or reg",
+        "converged": "",
+    }[solution.status]
+    return (
+        f"Transport did not converge: marginal error {solution.marginal_error:.1e} after "
+        f"{solution.n_iter} iterations, tolerance {solution.log['tol']:.1e} ({remedy})."
+    )

@@ -1,0 +1,138 @@
+"""Kernels that choose which entries of a sparse table exist."""
+
+import numpy as np
+
+from sparsenum._numba import kernel
+
+__all__ = ["best_in_rows", "free_scores", "merge_rows", "random_rows", "weakest_in_groups"]
+
+
+@kernel
+def mixed(seed, x, y):
+    """Return a 64-bit hash of (seed, x, y): a random number that does not depend on any order."""
+    z = np.uint64(seed) ^ (np.uint64(x) << np.uint64(32)) ^ np.uint64(y)
+    z = (z + np.uint64(0x9E3779B97F4A7C15)) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@kernel
+def random_rows(indptr, n_cols, seed, indices):
+    """Fill each row with distinct columns, sorted, every subset equally likely (Floyd's method)."""
+    taken = np.zeros(n_cols, np.bool_)
+    for i in range(indptr.size - 1):
+        count = np.int64(indptr[i + 1] - indptr[i])
+        for t in range(n_cols - count, n_cols):
+            column = np.int64(mixed(seed, i, t) % np.uint64(t + 1))
+            taken[t if taken[column] else column] = True
+        p = indptr[i]
+        for column in range(n_cols):
+            if taken[column]:
+                taken[column] = False
+                indices[p] = column
+                p += np.uint64(1)
+
+
+@kernel
+def weaker(score, p, q):
+    """Order entries by score, ties by position, so that every selection is exact."""
+    return score[p] < score[q] or (score[p] == score[q] and p < q)
+
+
+@kernel
+def weakest_in_groups(score, starts, quota, keep):
+    """Clear keep at the quota[i] weakest entries of each group starts[i]..starts[i+1] (Hoare)."""
+    order = np.empty(score.size, np.int64)
+    for i in range(starts.size - 1):
+        start, stop = np.int64(starts[i]), np.int64(starts[i + 1])
+        for p in range(start, stop):
+            order[p] = p
+        wanted = start + quota[i]
+        left, right = start, stop - 1
+        while left < right and start < wanted < stop:
+            pivot = order[(left + right) // 2]
+            p, q = left, right
+            while p <= q:
+                while weaker(score, order[p], pivot):
+                    p += 1
+                while weaker(score, pivot, order[q]):
+                    q -= 1
+                if p <= q:
+                    order[p], order[q] = order[q], order[p]
+                    p += 1
+                    q -= 1
+            if wanted <= q:
+                right = q
+            elif wanted >= p:
+                left = p
+            else:
+                break
+        for p in range(start, wanted):
+            keep[order[p]] = False
+
+
+@kernel
+def free_scores(block, first, indptr, indices, keep, seed):
+    """Rule the kept entries of rows first.. out of a block of scores, and draw lots among zeros.
+
+    A zero becomes a random number below zero: it is taken only where nothing better is left.
+    """
+    for i in range(block.shape[0]):
+        row = first + i
+        for column in range(block.shape[1]):
+            if not block[i, column] > 0:
+                lot = np.float64(mixed(seed, row, column) >> np.uint64(11)) * 2.0**-53
+                block[i, column] = -1.0 - lot
+        for p in range(indptr[row], indptr[row + 1]):
+            if keep[p]:
+                block[i, indices[p]] = -np.inf
+
+
+@kernel
+def best_in_rows(block, first, starts, columns):
+    """Write the columns of the best scores of row first + i to columns[starts[..]:starts[.. + 1]].
+
+    Ties go to the lower column.
+    """
+    best = np.empty(block.shape[1], block.dtype)
+    for i in range(block.shape[0]):
+        offset = starts[first + i]
+        quota = starts[first + i + 1] - offset
+        found = 0
+        for column in range(block.shape[1]):
+            score = block[i, column]
+            if found == quota and (quota == 0 or score <= best[quota - 1]):
+                continue
+            place = found if found < quota else quota - 1
+            while place > 0 and best[place - 1] < score:
+                best[place] = best[place - 1]
+                columns[offset + place] = columns[offset + place - 1]
+                place -= 1
+            best[place] = score
+            columns[offset + place] = column
+            if found < quota:
+                found += 1
+
+
+@kernel
+def merge_rows(indptr, indices, keep, born_starts, born, new_indptr, new_indices, source):
+    """Merge the kept entries of each row with its newborn columns (sorted) into a new pattern."""
+    for i in range(indptr.size - 1):
+        q = new_indptr[i]
+        b, b_stop = born_starts[i], born_starts[i + 1]
+        for p in range(indptr[i], indptr[i + 1]):
+            if keep[p]:
+                while b < b_stop and born[b] < indices[p]:
+                    new_indices[q] = born[b]
+                    source[q] = -1
+                    b += 1
+                    q += np.uint64(1)
+                new_indices[q] = indices[p]
+                source[q] = p
+                q += np.uint64(1)
+        while b < b_stop:
+            new_indices[q] = born[b]
+            source[q] = -1
+            b += 1
+            q += np.uint64(1)
