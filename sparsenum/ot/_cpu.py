@@ -113,7 +113,7 @@ def plan(M, f, g, reg, P):
 
 @kernel
 def count_plan(M, f, g, row_slack, column_slack, indptr):
-    """Count into indptr[1:] the entries of each row with M - f - g below its row's or column's slack.
+    """Count into indptr[1:] each row's entries with M - f - g below its row's or column's slack.
 
     No exponential is taken: P_ij > t is the same as M_ij - f_i - g_j < -reg log t.
     """

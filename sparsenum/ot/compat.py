@@ -189,8 +189,8 @@ class _Solver:
     ) -> None:
         if unknown := options.keys() - set(OPTIONS):
             raise TypeError(
-                f"sinkhorn got an unexpected keyword {sorted(unknown)[0]!r}: expected, beside POT's "
-                f"named arguments, only {', '.join(OPTIONS)}"
+                f"sinkhorn got an unexpected keyword {sorted(unknown)[0]!r}: beside POT's named "
+                f"arguments only {', '.join(OPTIONS)} are known"
             )
         if verbose:
             options = {**options, "callback": _verbose(options.get("callback"))}
@@ -222,7 +222,9 @@ class _Solver:
         """Solve one problem for each column of b."""
         targets = real_array(b, "b", 2)
         starts = self.warmstart or [None] * targets.shape[1]
-        results = [self.run(a, np.ascontiguousarray(t), s) for t, s in zip(targets.T, starts)]
+        results = [
+            self.run(a, np.ascontiguousarray(t), s) for t, s in zip(targets.T, starts, strict=True)
+        ]
         costs: NDArray[Any] = np.array([r.value_linear for r in results], self.dtype)
         if not log:
             return costs

@@ -143,7 +143,7 @@ def solve(
     if not solution.converged:
         if not is_feasible(problem):
             raise ValueError(
-                "M forbids too many pairs: no plan that avoids its infinite costs has the marginals "
+                "M forbids too many pairs: no plan that avoids its infinite costs has marginals "
                 "a and b; make some of those costs finite or change the masses"
             )
         warnings.warn(_shortfall(solution), ConvergenceWarning, stacklevel=2)
