@@ -1,1 +1,7 @@
 """Recommenders trained from a table under a fixed parameter budget."""
+
+from recsys.interactions import Interactions, ReadReport
+from recsys.models import Popularity, SparseMF, load
+from recsys.split import leave_last
+
+__all__ = ["Interactions", "Popularity", "ReadReport", "SparseMF", "leave_last", "load"]

@@ -1,0 +1,66 @@
+"""What a user may say of the budget, and how many weights each row gets for it."""
+
+import re
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsenum.topology import allocate
+
+VALUE_BYTES, INDEX_BYTES, ROW_BYTES = 4, 2, 2  # float32 value, uint16 column; uint16 count of a row
+_UNITS = {"": 0, "%": 0, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+_FORM = re.compile(
+    r"\s*([0-9][0-9_]*\.?[0-9]*(?:[eE]\+?[0-9]+)?)\s*(%|KB|MB|GB)?\s*", re.IGNORECASE
+)
+
+
+def parse_budget(budget: int | str, n_rows: int, dim: int) -> int:
+    """Return the number of weights that a budget buys in tables of `n_rows` rows in all.
+
+    Parameters
+    ----------
+    budget : int or str
+        Weights (``500000``), a share of the dense tables (``"10%"``), or a size on disk
+        (``"4MB"``, decimal; 6 bytes for a weight with its column, 2 for a row).
+    n_rows : int
+        Users and items together.
+    dim : int
+        Columns of the tables.
+
+    Returns
+    -------
+    int
+        Weights, from `n_rows` (each user and item has one at least) to ``n_rows * dim``.
+
+    Raises
+    ------
+    ValueError
+        If the budget cannot be read, or is too small or too large.
+    """
+    dense = n_rows * dim
+    match = _FORM.fullmatch(str(budget))
+    if match is None or isinstance(budget, bool):
+        raise ValueError(
+            f"budget must be a number of weights, a share or a size: got {budget!r}; write it like "
+            "500000, '10%' or '4MB'"
+        )
+    number, unit = float(match[1].replace("_", "")), (match[2] or "").upper()
+    if unit == "%":
+        weights = round(number / 100 * dense)
+    elif unit:
+        weights = int((number * _UNITS[unit] - n_rows * ROW_BYTES) // (VALUE_BYTES + INDEX_BYTES))
+    else:
+        weights = int(number)
+    if not n_rows <= weights <= dense:
+        raise ValueError(
+            f"budget must buy from {n_rows:,} weights (one for each user and item) to {dense:,} "
+            f"(dense tables of {dim} columns): got {budget!r}, which buys {max(weights, 0):,}; "
+            "change the budget or dim"
+        )
+    return weights
+
+
+def share_rows(weights: int, n_users: int, n_items: int, dim: int) -> tuple[NDArray[np.int64], ...]:
+    """Return how many weights each user and each item gets: as equal as whole numbers allow."""
+    counts = allocate(weights, np.ones(n_users + n_items), lower=1, upper=dim)
+    return counts[:n_users], counts[n_users:]
