@@ -71,7 +71,6 @@ class SparseMF(Recommender):
     user_table_: CSR
     item_table_: CSR
     n_weights_: int
-    history_: list[dict[str, Any]]
 
     def __init__(
         self,
@@ -212,22 +211,17 @@ class SparseMF(Recommender):
         }
 
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        parameters = {
-            "budget": self.budget,
-            "dim": self.dim,
-            "epochs": self.epochs,
-            "recipe": self.recipe,
-            "learning_rate": self.learning_rate,
-            "weight_decay": self.weight_decay,
-            "seed": self.seed,
-        }
         arrays: dict[str, NDArray[Any]] = {}
         for side, table in (("user", self.user_table_), ("item", self.item_table_)):
             # A row has at most 65,536 weights; a full one is stored as its length less one.
             arrays[f"{side}_counts"] = (table.row_counts - 1).astype(np.uint16)
             arrays[f"{side}_indices"] = table.indices
             arrays[f"{side}_data"] = table.data
-        header = {"parameters": parameters, "budget": self.n_weights_, "history": self.history_}
+        header = {
+            "parameters": self.parameters(),
+            "budget": self.n_weights_,
+            "history": self.history_,
+        }
         return header, arrays
 
     @classmethod
@@ -276,13 +270,21 @@ class Popularity(Recommender):
     name: ClassVar[str] = "popularity"
     counts_: NDArray[np.float32]
 
-    def fit(self, train: Interactions) -> Self:
+    def fit(
+        self,
+        train: Interactions,
+        *,
+        valid: Source | None = None,
+        on_epoch: Callable[[dict[str, Any]], None] | None = None,
+    ) -> Self:
         """Count the users of each item.
 
         Parameters
         ----------
         train : Interactions
             What users took.
+        valid, on_epoch
+            Not used: counting has no epochs to watch.
 
         Returns
         -------
@@ -290,6 +292,7 @@ class Popularity(Recommender):
             The fitted model. Cost O(nnz).
         """
         self._remember(train)
+        self.history_ = []
         counts = np.bincount(train.matrix.indices, minlength=train.n_items)
         self.counts_ = counts.astype(np.float32)
         return self
@@ -310,6 +313,7 @@ class Popularity(Recommender):
     @classmethod
     def _restored(cls, header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Self:
         model = cls()
+        model.history_ = []
         model.counts_ = arrays["counts"]
         return model
 

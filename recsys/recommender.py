@@ -1,8 +1,9 @@
 """What every recommender can do once fitted: recommend, evaluate, report, save."""
 
+import inspect
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -28,6 +29,8 @@ class Recommender(ABC):
         What each user has taken in training.
     columns_ : dict
         Names of the columns of the training table.
+    history_ : list of dict
+        What happened in each epoch; empty for models without epochs.
     """
 
     name: ClassVar[str]
@@ -35,6 +38,17 @@ class Recommender(ABC):
     items_: pl.Series
     seen_: CSR
     columns_: dict[str, str | None]
+    history_: list[dict[str, Any]]
+
+    @abstractmethod
+    def fit(
+        self,
+        train: Interactions,
+        *,
+        valid: Source | None = None,
+        on_epoch: Callable[[dict[str, Any]], None] | None = None,
+    ) -> Self:
+        """Learn from interactions and return the model itself."""
 
     @abstractmethod
     def scores(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -52,6 +66,10 @@ class Recommender(ABC):
     @abstractmethod
     def _restored(cls, header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Self:
         """Build a model from what `_state` returned."""
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters the model was made with, by name."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     def _remember(self, train: Interactions) -> None:
         self.users_, self.items_ = train.users, train.items

@@ -1,0 +1,239 @@
+"""The command line of recsys: train, evaluate, recommend, inspect."""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from recsys.recommender import Recommender
+
+MODELS = ("dsl-mf", "static-mf", "popularity")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 2 bad input, 130 interrupted."""
+    arguments = _parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], None] = arguments.command
+    try:
+        command(arguments)
+    except (ValueError, TypeError, OSError, MemoryError) as error:
+        sys.stderr.write(f"recsys: error: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("recsys: interrupted\n")
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="recsys",
+        description="Train a recommender from a table under a fixed budget of weights, and use it.",
+        epilog="Tables are CSV (.csv, .tsv, also .gz) or Parquet. Start with: "
+        "recsys train events.csv --user customer --item product --out model.npz",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    train = commands.add_parser("train", help="learn from a table of events")
+    train.set_defaults(command=_train)
+    train.add_argument("table", metavar="TABLE", help="events, one per row: CSV or Parquet")
+    train.add_argument("--user", required=True, metavar="COL", help="column of user ids")
+    train.add_argument("--item", required=True, metavar="COL", help="column of item ids")
+    train.add_argument("--weight", metavar="COL", help="column of weights; others than > 0 drop")
+    train.add_argument("--time", metavar="COL", help="column of times")
+    train.add_argument("--model", choices=MODELS, default="dsl-mf", help="default: %(default)s")
+    train.add_argument("--budget", metavar="B", help="weights: 500000, 10%% or 4MB; default 5%%")
+    train.add_argument("--dim", type=int, metavar="D", help="columns of the tables; default 256")
+    train.add_argument("--epochs", type=int, metavar="N", help="passes over the data; default 30")
+    train.add_argument("--seed", type=int, default=0, metavar="S", help="default: %(default)s")
+    train.add_argument("--valid", metavar="TABLE", help="held-out events to watch while training")
+    train.add_argument("--out", required=True, metavar="MODEL.npz", help="the file to write")
+    train.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+
+    evaluate = commands.add_parser("evaluate", help="Recall@k and NDCG@k on held-out events")
+    evaluate.set_defaults(command=_evaluate)
+    evaluate.add_argument("model", metavar="MODEL.npz")
+    evaluate.add_argument("table", metavar="TABLE", help="held-out events: CSV or Parquet")
+    evaluate.add_argument("--user", metavar="COL", help="if named otherwise than in training")
+    evaluate.add_argument("--item", metavar="COL", help="if named otherwise than in training")
+    evaluate.add_argument("--k", type=int, default=20, help="default: %(default)s")
+    evaluate.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+
+    recommend = commands.add_parser("recommend", help="write the best items of each user")
+    recommend.set_defaults(command=_recommend)
+    recommend.add_argument("model", metavar="MODEL.npz")
+    recommend.add_argument(
+        "--users",
+        default="all",
+        metavar="all|FILE|ID,ID",
+        help="everybody, a text file with one id per line, or ids; default: %(default)s",
+    )
+    recommend.add_argument("--k", type=int, default=20, help="default: %(default)s")
+    recommend.add_argument("--out", required=True, metavar="RECS.parquet", help="Parquet or CSV")
+
+    inspect = commands.add_parser("inspect", help="budget, weights, bytes and density of a model")
+    inspect.set_defaults(command=_inspect)
+    inspect.add_argument("model", metavar="MODEL.npz")
+    inspect.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    return parser
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from recsys import Interactions
+    from sparsenum.progress import Progress
+
+    out = Path(arguments.out)
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"--out must lie in an existing folder: got {arguments.out!r}")
+    options = {
+        name: getattr(arguments, name)
+        for name in ("budget", "dim", "epochs")
+        if getattr(arguments, name) is not None
+    }
+    model = _make(arguments.model, options | {"seed": arguments.seed})
+    start = time.perf_counter()
+    train = Interactions.read(
+        arguments.table,
+        user=arguments.user,
+        item=arguments.item,
+        weight=arguments.weight,
+        time=arguments.time,
+    )
+    sys.stderr.write(train.report.summary() + "\n")
+    read = time.perf_counter()
+    with Progress("train", total=model.parameters().get("epochs")) as progress:
+
+        def show(entry: dict[str, Any]) -> None:
+            note = f"loss {entry['loss']:.4f}, {entry['weights']:,} weights"
+            recall = next((entry[key] for key in entry if key.startswith("recall")), None)
+            if recall is not None:
+                note += f", validation recall {recall:.4f}"
+            progress.update(entry["epoch"], note)
+
+        model.fit(train, valid=arguments.valid, on_epoch=show)
+    done = time.perf_counter()
+    model.save(out)
+    result = {
+        "out": arguments.out,
+        "file_bytes": out.stat().st_size,
+        "seconds_reading": round(read - start, 3),
+        "seconds_training": round(done - read, 3),
+        "rows": {name: getattr(train.report, name) for name in train.report.__slots__},
+        **model.report(),
+        "history": model.history_,
+    }
+    if arguments.json:
+        _print_json(result)
+    else:
+        sys.stdout.write(_describe(result))
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from recsys import load
+
+    model = load(arguments.model)
+    metrics = model.evaluate(arguments.table, arguments.k, user=arguments.user, item=arguments.item)
+    if arguments.json:
+        _print_json(metrics)
+    else:
+        for name, value in metrics.items():
+            shown = f"{value:.4f}" if isinstance(value, float) else value
+            sys.stdout.write(f"{name:14s} {shown}\n")
+
+
+def _recommend(arguments: argparse.Namespace) -> None:
+    from recsys import load
+
+    model = load(arguments.model)
+    table = model.recommend(_users(arguments.users), arguments.k)
+    _write_table(table, Path(arguments.out))
+    sys.stdout.write(
+        f"{table.height:,} recommendations for {table['user'].n_unique():,} users in "
+        f"{arguments.out}\n"
+    )
+
+
+def _inspect(arguments: argparse.Namespace) -> None:
+    from recsys import load
+
+    model = load(arguments.model)
+    result = {
+        "file_bytes": os.path.getsize(arguments.model),
+        "users": model.users_.len(),
+        "items": model.items_.len(),
+        "interactions": model.seen_.nnz,
+        "columns": model.columns_,
+        **model.report(),
+        "parameters": model.parameters(),
+    }
+    if arguments.json:
+        _print_json(result)
+    else:
+        sys.stdout.write(_describe(result))
+
+
+def _make(name: str, options: dict[str, Any]) -> "Recommender":
+    from recsys import Popularity, SparseMF
+
+    if name == "popularity":
+        return Popularity()
+    return SparseMF(recipe="dsl" if name == "dsl-mf" else "static", **options)
+
+
+def _users(said: str) -> Any:
+    """Return what --users means: everybody, the lines of a file, or the ids between commas."""
+    if said == "all":
+        return said
+    if Path(said).is_file():
+        return [line for line in Path(said).read_text("utf-8").splitlines() if line]
+    return [word for word in said.split(",") if word]
+
+
+def _write_table(table: "pl.DataFrame", out: Path) -> None:
+    """Write a table whole or not at all."""
+    kinds: dict[str, Callable[[Path], None]] = {
+        ".parquet": table.write_parquet,
+        ".csv": table.write_csv,
+    }
+    if out.suffix not in kinds:
+        raise ValueError(f"--out must end in .parquet or .csv: got {str(out)!r}")
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"--out must lie in an existing folder: got {str(out)!r}")
+    temporary = out.with_name(f".{out.name}.tmp-{os.getpid()}")
+    try:
+        kinds[out.suffix](temporary)
+        os.replace(temporary, out)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(value, allow_nan=False) + "\n")
+
+
+def _describe(result: dict[str, Any], indent: str = "") -> str:
+    """Return a dict as aligned lines, dicts within it indented."""
+    lines = []
+    for name, value in result.items():
+        if name == "history":
+            continue
+        if isinstance(value, dict):
+            lines.append(f"{indent}{name}\n{_describe(value, indent + '  ')}")
+            continue
+        if isinstance(value, float):
+            value = f"{value:.4g}"
+        elif isinstance(value, int):
+            value = f"{value:,}"
+        lines.append(f"{indent}{name:{20 - len(indent)}s} {value}\n")
+    return "".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
