@@ -1,0 +1,140 @@
+"""What this machine offers: versions, processor, threads, kernel cache and CUDA."""
+
+import ctypes
+import importlib
+import importlib.metadata
+import os
+import platform
+import sys
+from pathlib import Path
+
+Fact = str | int | bool | list[str] | None
+
+PACKAGES = ("sparsenum", "numpy", "scipy", "numba", "llvmlite", "POT", "polars")
+LAYERS = {"tbb": "tbbpool", "omp": "omppool", "workqueue": "workqueue"}
+NO_BACKEND = "solvers of this version run on the CPU"
+
+
+def report() -> dict[str, Fact]:
+    """Collect the facts that a question about speed or installation begins with.
+
+    Returns
+    -------
+    dict
+        Names and facts, ready for JSON; None where something is absent. Nothing here raises,
+        starts threads or takes GPU memory.
+
+    Examples
+    --------
+    >>> from sparsenum.doctor import report
+    >>> report()["python"].startswith("3.")
+    True
+    """
+    return {
+        "python": platform.python_version(),
+        **{name: _version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        **_processor(),
+        **_cache(),
+        **_cuda(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> dict[str, Fact]:
+    import numba
+
+    affinity = getattr(os, "sched_getaffinity", None)
+    return {
+        "cpu": _cpu_name(),
+        "cpu_target": importlib.import_module("llvmlite.binding").get_host_cpu_name(),
+        "cpu_count": os.cpu_count(),
+        "cpu_usable": len(affinity(0)) if affinity else os.cpu_count(),
+        "numba_threads": vars(numba.config)["NUMBA_NUM_THREADS"],
+        "threading_layers": [layer for layer, module in LAYERS.items() if _has_layer(module)],
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                return value.strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _has_layer(module: str) -> bool:
+    """Return whether a threading layer of numba loads: the only way to know its library is here."""
+    try:
+        importlib.import_module(f"numba.np.ufunc.{module}")
+    except ImportError:
+        return False
+    return True
+
+
+def _cache() -> dict[str, Fact]:
+    """Ask a kernel where its machine code is kept, since numba chooses a folder for each file."""
+    from sparsenum.ot import _cpu
+
+    stats = getattr(_cpu.plan, "stats", None)  # absent under NUMBA_DISABLE_JIT=1
+    folder = stats.cache_path if stats else None
+    return {
+        "cache": folder is not None,
+        "cache_folder": folder,
+        "cache_writable": folder is not None and os.access(folder, os.W_OK),
+    }
+
+
+def _cuda() -> dict[str, Fact]:
+    package = _version("numba-cuda")
+    driver, devices = _cuda_driver()
+    return {
+        "cuda_package": package,
+        "cuda_driver": driver,
+        "cuda_devices": devices,
+        "cuda": _cuda_advice(package, driver, devices),
+    }
+
+
+def _cuda_driver() -> tuple[str | None, list[str]]:
+    """Ask the driver itself for its CUDA version and devices, without taking GPU memory."""
+    library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    version, count = ctypes.c_int(), ctypes.c_int()
+    try:
+        cuda = ctypes.CDLL(library)
+        cuda.cuDriverGetVersion(ctypes.byref(version))
+        if cuda.cuInit(0) == 0:
+            cuda.cuDeviceGetCount(ctypes.byref(count))
+    except (OSError, AttributeError):
+        return None, []
+    names = []
+    for index in range(count.value):
+        device, name = ctypes.c_int(), ctypes.create_string_buffer(256)
+        cuda.cuDeviceGet(ctypes.byref(device), index)
+        cuda.cuDeviceGetName(name, len(name), device)
+        names.append(name.value.decode(errors="replace"))
+    return f"{version.value // 1000}.{version.value % 1000 // 10}", names
+
+
+def _cuda_advice(package: str | None, driver: str | None, devices: list[str]) -> str:
+    extra = "cuda12" if driver is not None and driver.startswith("12.") else "cuda13"
+    install = f'pip install "sparsenum[{extra}]"'
+    if driver is None:
+        fact = "no NVIDIA driver found"
+        remedy = f"install one{'' if package else f', then {install}'}"
+    elif not devices:
+        fact, remedy = "driver found, but no device is visible", "check CUDA_VISIBLE_DEVICES"
+    elif package is None:
+        fact, remedy = "device found, but numba-cuda is not installed", install
+    else:
+        return f"ready; {NO_BACKEND}"
+    return f"not usable: {fact}; to use CUDA, {remedy} ({NO_BACKEND})"
