@@ -11,7 +11,7 @@ from sparsenum._check import choice, real_array
 from sparsenum.errors import ConvergenceWarning
 from sparsenum.ot.monitor import Step
 from sparsenum.ot.solution import Solution
-from sparsenum.ot.solve import solve
+from sparsenum.ot.solve import attempt
 
 # POT's stabilised variants differ from its plain one in the arithmetic only; ours is always safe.
 METHODS = {
@@ -20,7 +20,7 @@ METHODS = {
     "sinkhorn_log": "sinkhorn",
     "sinkhorn_stabilized": "sinkhorn",
 }
-OPTIONS = ("n_threads", "device", "callback", "time_limit")
+OPTIONS = {"n_threads": None, "device": "cpu", "callback": None, "time_limit": None}
 WARNING = (
     "Sinkhorn did not converge. You might want to increase the number of iterations `numItermax` "
     "or the regularization parameter `reg`."
@@ -187,7 +187,7 @@ class _Solver:
         warmstart: tuple[ArrayLike, ArrayLike] | None,
         options: dict[str, Any],
     ) -> None:
-        if unknown := options.keys() - set(OPTIONS):
+        if unknown := options.keys() - OPTIONS.keys():
             raise TypeError(
                 f"sinkhorn got an unexpected keyword {sorted(unknown)[0]!r}: beside POT's named "
                 f"arguments only {', '.join(OPTIONS)} are known"
@@ -203,6 +203,7 @@ class _Solver:
             "method": METHODS[choice(method, "method", METHODS)],
             "max_iter": numItermax,
             "tol": stopThr,
+            **OPTIONS,
             **options,
         }
 
@@ -211,9 +212,7 @@ class _Solver:
         start = self.warmstart if start is None else start
         if start is not None:
             start = tuple(self.reg * real_array(x, "warmstart", 1) for x in start)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            result = solve(self.M, a, b, self.reg, potentials_init=start, **self.keywords)
+        result = attempt(self.M, a, b, self.reg, potentials_init=start, **self.keywords)
         if self.warn and not result.converged:
             warnings.warn(WARNING, ConvergenceWarning, stacklevel=3)
         return result
@@ -221,7 +220,12 @@ class _Solver:
     def costs(self, a: ArrayLike, b: ArrayLike, log: bool) -> Any:
         """Solve one problem for each column of b."""
         targets = real_array(b, "b", 2)
-        starts = self.warmstart or [None] * targets.shape[1]
+        k = targets.shape[1]
+        starts = [None] * k if self.warmstart is None else self.warmstart
+        if len(starts) != k:
+            raise ValueError(
+                f"warmstart must hold one pair for each of the {k} columns of b: got {len(starts)}"
+            )
         results = [
             self.run(a, np.ascontiguousarray(t), s) for t, s in zip(targets.T, starts, strict=True)
         ]

@@ -110,10 +110,10 @@ class Solution:
 
     @cached_property
     def value_linear(self) -> float:
-        """Transport cost ``<P, M>``, computed from `sparse_plan`'s entries and their costs."""
+        """Transport cost ``<P, M>``; an infinite cost counts for nothing where the plan is zero."""
         P = self._problem.plan(*self._reduced())
-        M = self._problem.M
-        return self._support.mass * float(np.sum(P * M, where=P > 0.0))
+        np.multiply(P, self._problem.M, out=P, where=P > 0.0)
+        return self._support.mass * float(P.sum())
 
     def _reduced(self) -> tuple[Vector, Vector]:
         """Return the potentials of the canonical problem."""

@@ -115,6 +115,28 @@ def solve(
     >>> result.converged
     True
     """
+    options = (tol, max_iter, method, potentials_init, n_threads, device, callback, time_limit)
+    solution = attempt(M, a, b, reg, *options)
+    if not solution.converged:
+        warnings.warn(_shortfall(solution), ConvergenceWarning, stacklevel=2)
+    return solution
+
+
+def attempt(
+    M: ArrayLike,
+    a: ArrayLike | None,
+    b: ArrayLike | None,
+    reg: float | None,
+    tol: float,
+    max_iter: int | None,
+    method: Method,
+    potentials_init: tuple[ArrayLike, ArrayLike] | None,
+    n_threads: int | None,
+    device: Literal["cpu", "cuda"],
+    callback: Callback | None,
+    time_limit: float | None,
+) -> Solution:
+    """Do what `solve` does, but leave the warning to the caller: filters are not thread-safe."""
     choice(method, "method", MAX_ITER)
     if choice(device, "device", ("cpu", "cuda")) == "cuda":
         raise DeviceError("device='cuda' is not part of this version; use device='cpu'")
@@ -140,13 +162,11 @@ def solve(
     else:
         at = sinkhorn(problem, start, monitor)
     solution = _report(problem, support, at.f, at.g, monitor, log)
-    if not solution.converged:
-        if not is_feasible(problem):
-            raise ValueError(
-                "M forbids too many pairs: no plan that avoids its infinite costs has marginals "
-                "a and b; make some of those costs finite or change the masses"
-            )
-        warnings.warn(_shortfall(solution), ConvergenceWarning, stacklevel=2)
+    if not (solution.converged or is_feasible(problem)):
+        raise ValueError(
+            "M forbids too many pairs: no plan that avoids its infinite costs has marginals "
+            "a and b; make some of those costs finite or change the masses"
+        )
     return solution
 
 

@@ -141,7 +141,18 @@ class ELL:
 
 
 def transpose(A: CSR) -> CSR:
-    """Return A' by compressed rows, columns sorted. Cost O(n + m + nnz)."""
+    """Return A' by compressed rows.
+
+    Parameters
+    ----------
+    A : CSR, shape (n, m)
+        The matrix.
+
+    Returns
+    -------
+    CSR, shape (m, n)
+        The transpose, columns sorted. Cost O(n + m + nnz).
+    """
     n, m = A.shape
     indptr = np.zeros(m + 1, np.uint64)
     np.cumsum(np.bincount(A.indices, minlength=m), out=indptr[1:], dtype=np.uint64)

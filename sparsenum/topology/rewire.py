@@ -45,6 +45,8 @@ def random_start(
         raise ValueError(
             f"counts must lie from 0 to the {n_cols} columns: got {counts.min()} to {counts.max()}"
         )
+    if n_cols - 1 > np.iinfo(index_dtype).max:
+        raise ValueError(f"index_dtype must hold columns up to {n_cols - 1}: got {index_dtype}")
     indptr = np.zeros(counts.size + 1, np.uint64)
     np.cumsum(counts, out=indptr[1:], dtype=np.uint64)
     indices = np.empty(int(indptr[-1]), index_dtype)
@@ -132,6 +134,11 @@ def rewire(
         raise ValueError(
             "n_exchange must be from 0 to the number of entries, in each row or in all"
         )
+    if keep_score.shape != (table.nnz,):
+        raise ValueError(
+            f"keep_score must hold one number for each of the {table.nnz} entries: got shape "
+            f"{keep_score.shape}"
+        )
     keep = np.ones(table.nnz, np.bool_)
     _cpu.weakest_in_groups(keep_score, starts, quota, keep)
 
@@ -161,13 +168,15 @@ Blocks = Iterable[tuple[int, NDArray[np.floating[Any]]]]
 def _free_blocks(table: CSR, keep: NDArray[np.bool_], blocks: Blocks, seed: np.uint64) -> Blocks:
     expected = 0
     for first, block in blocks:
-        if first != expected or block.shape[1] != table.shape[1]:
+        stop = first + len(block)
+        if first != expected or stop > table.shape[0] or block.shape[1] != table.shape[1]:
             raise ValueError(
-                f"grow_scores must go on at row {expected}: got a block at row {first}"
+                f"grow_scores must go on at row {expected} of {table.shape}: got a block of shape "
+                f"{block.shape} at row {first}"
             )
         _cpu.free_scores(block, first, table.indptr, table.indices, keep, seed)
         yield first, block
-        expected += len(block)
+        expected = stop
     if expected != table.shape[0]:
         raise ValueError(f"grow_scores must cover {table.shape[0]} rows: got {expected}")
 

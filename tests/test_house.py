@@ -1,0 +1,182 @@
+"""House rules that a machine can check."""
+
+import ast
+import doctest
+import importlib
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sparsenum import ot, sparse, topology
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("sparsenum", "recsys")
+SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+KERNELS = [path for path in SOURCES if path.name == "_cpu.py"]
+DECORATORS = {"kernel", "formula"}
+EVERYTHING = sorted(
+    path
+    for folder in (*PACKAGES, "tests", "benches", "examples")
+    for path in ROOT.glob(f"{folder}/**/*.py")
+)
+
+
+def names(paths):
+    return [str(path.relative_to(ROOT)) for path in paths]
+
+
+def run(code, **environment):
+    """Run code in a fresh interpreter and return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+# Imports
+
+
+@pytest.mark.parametrize(
+    ("package", "heavy"),
+    [
+        ("sparsenum", ["polars", "matplotlib", "ot", "scipy.optimize", "numba.cuda"]),
+        ("recsys", ["matplotlib", "ot", "pandas", "pyarrow", "sklearn"]),
+    ],
+)
+def test_import_stays_light(package, heavy):
+    loaded = run(f"import sys, {package}; print(*sys.modules)").split()
+    assert package in loaded
+    assert not set(heavy) & set(loaded)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"NUMBA_CACHE_LOCATOR_CLASSES": "ZipCacheLocator"}, {"SPARSENUM_CACHE": "0"}],
+    ids=["no folder for the cache", "cache off"],
+)
+def test_without_a_cache_the_kernels_still_run(environment):
+    code = (
+        "from sparsenum import ot, _numba\n"
+        "from sparsenum.ot import _cpu\n"
+        "result = ot.solve([[0.0, 1.0], [1.0, 0.0]], reg=0.5)\n"
+        "print(type(_cpu.row_update._cache).__name__, result.plan.sum())"
+    )
+    assert run(code, **environment).split() == ["NullCache", "1.0"]
+
+
+# Kernels
+
+
+def functions(tree):
+    return [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+
+
+def imported(tree):
+    """Return the names that a module takes from our packages, and those from elsewhere."""
+    ours, foreign = set(), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            source = getattr(node, "module", None) or node.names[0].name
+            mine = source.split(".")[0] in PACKAGES or getattr(node, "level", 0) > 0
+            (ours if mine else foreign).update(a.asname or a.name for a in node.names)
+    return ours, foreign
+
+
+@pytest.mark.parametrize("path", KERNELS, ids=names(KERNELS))
+def test_kernel_files_are_closed_under_calls(path):
+    tree = ast.parse(path.read_text("utf-8"))
+    own = {function.name for function in functions(tree)}
+    ours, foreign = imported(tree)
+    assert ours <= DECORATORS
+    callable_here = own | foreign | {"abs", "len", "max", "min", "range", "round"}
+    for function in functions(tree):
+        decorators = {d.id for d in function.decorator_list}
+        assert decorators & DECORATORS, f"{function.name} is not compiled"
+        assert ast.get_docstring(function), f"{function.name} says nothing"
+        for call in [n for n in ast.walk(function) if isinstance(n, ast.Call)]:
+            if isinstance(call.func, ast.Name):
+                assert call.func.id in callable_here, f"{function.name} calls {call.func.id}"
+
+
+@pytest.mark.parametrize("path", KERNELS, ids=names(KERNELS))
+def test_all_of_a_kernel_file_is_what_others_use(path):
+    tree = ast.parse(path.read_text("utf-8"))
+    package = ".".join(path.parent.relative_to(ROOT).parts)
+    listed = importlib.import_module(f"{package}._cpu").__all__
+    texts = [source.read_text("utf-8") for source in SOURCES]
+    users = [text for text in texts if re.search(rf"^from {package} import .*\b_cpu\b", text, re.M)]
+    used = set().union(*(re.findall(r"\b_cpu\.(\w+)", text) for text in users))
+    assert listed == sorted(used)
+    assert used <= {function.name for function in functions(tree)}
+
+
+def test_there_are_kernels_to_check():
+    assert len(KERNELS) >= 3
+
+
+def test_fast_math_is_never_everything():
+    said = [path for path in SOURCES if re.search(r"fastmath\s*=\s*True", path.read_text("utf-8"))]
+    assert names(said) == []
+
+
+# Files
+
+
+def test_files_are_short_and_named_for_what_they_hold():
+    long = [path for path in EVERYTHING if len(path.read_text("utf-8").splitlines()) > 400]
+    assert names(long) == []
+    vague = {"utils", "util", "helpers", "common", "core", "misc", "base"}
+    assert names(p for p in EVERYTHING if {*p.relative_to(ROOT).parts[:-1], p.stem} & vague) == []
+
+
+# Public names
+
+PUBLIC = [
+    pytest.param(getattr(module, name), id=f"{module.__name__}.{name}")
+    for module in (ot, sparse, topology)
+    for name in module.__all__
+]
+
+
+@pytest.mark.parametrize("thing", PUBLIC)
+def test_public_names_are_documented(thing):
+    doc = inspect.getdoc(thing)
+    assert doc
+    assert len(doc.splitlines()[0]) < 100
+    if inspect.isclass(thing):
+        for field in getattr(thing, "__dataclass_fields__", {}):
+            assert field.startswith("_") or re.search(rf"^.*\b{field}\b.* : ", doc, re.M), field
+        for name, member in inspect.getmembers(thing):
+            if not name.startswith("_") and callable(member):
+                assert inspect.getdoc(member), name
+        return
+    assert "\nParameters\n----------\n" in doc
+    assert "\nReturns\n-------\n" in doc
+    described = doc.split("\nParameters\n")[1].split("\nReturns\n")[0]
+    for name in inspect.signature(thing).parameters:
+        assert re.search(rf"^[\w, *]*\b{name}\b", described, re.M), name
+
+
+@pytest.mark.parametrize("thing", PUBLIC)
+def test_examples_of_public_names_run(thing):
+    name = thing.__name__
+    tests = doctest.DocTestFinder(recurse=False).find(thing, name, globs={name: thing})
+    for test in tests:
+        assert doctest.DocTestRunner(verbose=False).run(test).failed == 0
+
+
+def test_the_doors_have_examples():
+    for door in (ot.solve, ot.sinkhorn, ot.sinkhorn2, topology.allocate):
+        assert ">>> " in inspect.getdoc(door)
