@@ -12,13 +12,14 @@ __all__ = ["bpr_coefficients", "bpr_epoch", "hide_seen", "mark_seen"]
 @kernel
 def contains(indices, start, stop, value):
     """Return whether a sorted range of indices holds value."""
+    end = stop
     while start < stop:
         middle = (start + stop) >> np.uint64(1)
         if indices[middle] < value:
             start = middle + np.uint64(1)
         else:
             stop = middle
-    return start < indices.size and indices[start] == value
+    return start < end and indices[start] == value
 
 
 @kernel

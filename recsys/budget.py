@@ -45,6 +45,7 @@ def parse_budget(budget: int | str, n_rows: int, dim: int) -> int:
             "500000, '10%' or '4MB'"
         )
     number, unit = float(match[1].replace("_", "")), (match[2] or "").upper()
+    number = min(number, 1e30)  # beyond any table, and still a whole number
     if unit == "%":
         weights = round(number / 100 * dense)
     elif unit:

@@ -92,6 +92,8 @@ def _train(arguments: argparse.Namespace) -> None:
     out = Path(arguments.out)
     if not out.parent.is_dir():
         raise FileNotFoundError(f"--out must lie in an existing folder: got {arguments.out!r}")
+    if out.is_dir():
+        raise IsADirectoryError(f"--out must be a file to write: got the folder {arguments.out!r}")
     options = {
         name: getattr(arguments, name)
         for name in ("budget", "dim", "epochs")
@@ -191,13 +193,18 @@ def _users(said: str) -> Any:
     """Return what --users means: everybody, the lines of a file, or the ids between commas."""
     if said == "all":
         return said
-    if Path(said).is_file():
-        return [line for line in Path(said).read_text("utf-8").splitlines() if line]
+    if os.path.isfile(said):
+        try:
+            return [line for line in Path(said).read_text("utf-8-sig").splitlines() if line]
+        except UnicodeDecodeError:
+            raise ValueError(f"--users must be UTF-8 text: got {said!r} with other bytes") from None
     return [word for word in said.split(",") if word]
 
 
 def _write_table(table: "pl.DataFrame", out: Path) -> None:
     """Write a table whole or not at all."""
+    from polars.exceptions import PolarsError
+
     kinds: dict[str, Callable[[Path], None]] = {
         ".parquet": table.write_parquet,
         ".csv": table.write_csv,
@@ -210,6 +217,11 @@ def _write_table(table: "pl.DataFrame", out: Path) -> None:
     try:
         kinds[out.suffix](temporary)
         os.replace(temporary, out)
+    except PolarsError as error:
+        fact = str(error).partition("\n")[0]
+        raise ValueError(
+            f"--out must be of a kind that holds the ids: {fact}; try .parquet"
+        ) from None
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -118,7 +118,7 @@ def train(
                 table.move(rewiring)
                 watch.see(table.weights)
                 grown += rewiring.n_grown
-        explored = float(np.mean([watch.explored for watch in watches]))
+        explored = np.average([watch.explored for watch in watches], weights=matrix.shape)
         ledger = Epoch(
             epoch + 1,
             loss,
@@ -126,7 +126,7 @@ def train(
             tables.n_optimiser_floats,
             fraction,
             grown,
-            explored,
+            float(explored),
             time.perf_counter() - begin,
         )
         on_epoch(ledger, tables)

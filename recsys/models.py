@@ -125,8 +125,10 @@ class SparseMF(Recommender):
         epochs = whole(self.epochs, "epochs", lower=1)
         choice(self.recipe, "recipe", RECIPES)
         rate = positive(self.learning_rate, "learning_rate", "0.1 is a good start")
-        if not 0 <= self.weight_decay < np.inf:
-            raise ValueError(f"weight_decay must be zero or positive: got {self.weight_decay!r}")
+        decay = 0.0
+        if self.weight_decay != 0:
+            remedy = "0.03 is a good start, and 0 leaves it out"
+            decay = positive(self.weight_decay, "weight_decay", remedy)
         if train.n_items < 2:
             raise ValueError("train must have at least two items to rank one above another: got 1")
         n_weights = parse_budget(self.budget, train.n_users + train.n_items, dim)
@@ -138,6 +140,11 @@ class SparseMF(Recommender):
 
         def keep(epoch: dsl.Epoch, tables: dsl.Tables) -> None:
             entry = asdict(epoch)
+            if not np.isfinite(epoch.loss):
+                raise ValueError(
+                    f"learning_rate must let the training converge: got {rate:g}, which led to a "
+                    f"loss of {epoch.loss} in epoch {epoch.epoch}; 0.1 is a good start"
+                )
             if held is not None and (
                 epoch.epoch % max(1, epochs // VALID_LOOKS) == 0 or epoch.epoch == epochs
             ):
@@ -154,7 +161,7 @@ class SparseMF(Recommender):
             dim,
             epochs=epochs,
             rate=rate,
-            decay=float(self.weight_decay),
+            decay=decay,
             drop=RECIPES[self.recipe],
             stop=STOP,
             rng=np.random.default_rng(whole(self.seed, "seed")),
@@ -218,20 +225,26 @@ class SparseMF(Recommender):
             arrays[f"{side}_indices"] = table.indices
             arrays[f"{side}_data"] = table.data
         header = {
-            "parameters": self.parameters(),
+            "parameters": {
+                name: value.item() if isinstance(value, np.generic) else value
+                for name, value in self.parameters().items()
+            },
             "budget": self.n_weights_,
             "history": self.history_,
         }
         return header, arrays
 
     @classmethod
-    def _restored(cls, header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Self:
+    def _restored(
+        cls, header: dict[str, Any], arrays: dict[str, NDArray[Any]], shape: tuple[int, int]
+    ) -> Self:
         model = cls(**header["parameters"])
+        dim = whole(model.dim, "dim", lower=1, upper=MAX_DIM)
         tables = []
-        for side in ("user", "item"):
-            counts = arrays[f"{side}_counts"].astype(np.int64) + 1
+        for side, n in zip(("user", "item"), shape, strict=True):
+            counts = arrays[f"{side}_counts"].astype(np.uint32, casting="safe") + np.uint32(1)
             indices, data = arrays[f"{side}_indices"], arrays[f"{side}_data"]
-            tables.append(rows_from_counts(counts, indices, data, (counts.size, model.dim)))
+            tables.append(rows_from_counts(counts, indices, data, (n, dim)))
         model.user_table_, model.item_table_ = tables
         model.n_weights_, model.history_ = header["budget"], header["history"]
         if model.n_weights_ != tables[0].nnz + tables[1].nnz:
@@ -311,10 +324,14 @@ class Popularity(Recommender):
         return {}, {"counts": self.counts_}
 
     @classmethod
-    def _restored(cls, header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Self:
+    def _restored(
+        cls, header: dict[str, Any], arrays: dict[str, NDArray[Any]], shape: tuple[int, int]
+    ) -> Self:
         model = cls()
         model.history_ = []
         model.counts_ = arrays["counts"]
+        if model.counts_.dtype != np.float32 or model.counts_.shape != shape[1:]:
+            raise ValueError("the file's counts do not fit its items")
         return model
 
 
@@ -344,7 +361,7 @@ def load(path: str | os.PathLike[str]) -> SparseMF | Popularity:
     }
     try:
         return models[header["model"]]._from_file(header, arrays)
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError) as error:
         raise ValueError(
             f"path must be that of a model file of this library: got {str(path)!r}, in which "
             f"something is missing or unsound ({error}); save the model again"

@@ -64,8 +64,10 @@ class Recommender(ABC):
 
     @classmethod
     @abstractmethod
-    def _restored(cls, header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Self:
-        """Build a model from what `_state` returned."""
+    def _restored(
+        cls, header: dict[str, Any], arrays: dict[str, NDArray[Any]], shape: tuple[int, int]
+    ) -> Self:
+        """Build a model for (n_users, n_items) from what `_state` returned, once it is sound."""
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters the model was made with, by name."""
@@ -118,7 +120,7 @@ class Recommender(ABC):
         else:
             rows = lookup(self.users_, users)
             if (rows < 0).any():
-                unknown = [users[i] for i in np.flatnonzero(rows < 0)[:3]]
+                unknown = [who for who, row in zip(users, rows, strict=False) if row < 0][:3]
                 raise ValueError(
                     f"users must have been in training: got {int((rows < 0).sum())} unknown, like "
                     f"{', '.join(map(repr, unknown))}; leave them out or train with their rows"
@@ -208,13 +210,15 @@ class Recommender(ABC):
 
     @classmethod
     def _from_file(cls, header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Self:
-        model = cls._restored(header, arrays)
-        model.users_ = storage.unpack_series(arrays["users"])
-        model.items_ = storage.unpack_series(arrays["items"])
-        model.columns_ = header["columns"]
-        shape = (model.users_.len(), model.items_.len())
+        users, items = (storage.unpack_series(arrays[side]) for side in ("users", "items"))
+        shape = (users.len(), items.len())
+        model = cls._restored(header, arrays, shape)
+        model.users_, model.items_ = users, items
+        roles = ("user", "item", "weight", "time")
+        model.columns_ = {role: header["columns"][role] for role in roles}
         counts, indices = arrays["seen_counts"], arrays["seen_indices"]
         model.seen_ = rows_from_counts(counts, indices, np.ones(indices.size, np.float32), shape)
+        model.report()  # which fails on a history that is none
         return model
 
 
@@ -223,7 +227,13 @@ def rows_from_counts(
 ) -> CSR:
     """Return a CSR matrix from the lengths of its rows, as files hold it, once it is sound."""
     indptr = np.zeros(shape[0] + 1, np.uint64)
-    sound = counts.shape == (shape[0],) and indices.shape == data.shape == (int(counts.sum()),)
+    sound = (
+        counts.dtype in (np.uint16, np.uint32)
+        and indices.dtype in (np.uint16, np.uint32)
+        and data.dtype == np.float32
+        and counts.shape == (shape[0],)
+        and indices.shape == data.shape == (int(counts.sum()),)
+    )
     if sound:
         np.cumsum(counts, out=indptr[1:], dtype=np.uint64)
         falls = np.flatnonzero(indices[1:] <= indices[:-1]) + 1

@@ -1,0 +1,88 @@
+"""The example of the shop, run on a small table of one's own."""
+
+import importlib.util
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from recsys import load
+from recsys.datasets import shop
+
+SHOP = Path(__file__).parents[1] / "examples" / "shop.py"
+
+
+@pytest.fixture
+def main(monkeypatch):
+    """Return the example's main, which takes its options as arguments here."""
+    spec = importlib.util.spec_from_file_location("shop_example", SHOP)
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+
+    def main(*arguments):
+        monkeypatch.setattr(sys, "argv", ["shop.py", *map(str, arguments)])
+        example.main()
+
+    return main
+
+
+@pytest.fixture
+def table():
+    names = {"customer": "CustomerID", "product": "StockCode", "time": "InvoiceDate"}
+    return shop(200, 120).rename(names)
+
+
+def test_a_table_whose_columns_have_usual_names(main, table, tmp_path, capsys):
+    path, out = tmp_path / "sales.csv", tmp_path / "new" / "folder"
+    table.write_csv(path)
+    main("--data", path, "--out", out)
+
+    said = capsys.readouterr().out
+    assert "Read " in said
+    for name in ("popularity", "static random mask", "dynamic sparse"):
+        (line,) = (line for line in said.splitlines() if line.startswith(name))
+        assert 0 < float(line.split()[-2]) <= 1
+    assert "took last" in said
+    assert "suggested" in said
+
+    assert sorted(file.name for file in out.iterdir()) == ["shop-model.npz", "shop.png"]
+    model = load(out / "shop-model.npz")
+    assert model.columns_["user"] == "CustomerID"
+    assert model.users_.to_list() == sorted(table["CustomerID"].drop_nulls().unique())
+    assert f"exactly {model.report()['weights']:,} weights" in said
+    picture = imread(out / "shop.png")
+    assert min(picture.shape[:2]) > 500
+    assert len(np.unique(picture.reshape(-1, picture.shape[2]), axis=0)) > 100
+
+
+def test_columns_can_be_named(main, table, tmp_path):
+    path = tmp_path / "sales.parquet"
+    table.rename({"CustomerID": "a", "StockCode": "b", "InvoiceDate": "c"}).write_parquet(path)
+    main("--data", path, "--out", tmp_path, "--user", "a", "--item", "b", "--time", "c")
+    assert load(tmp_path / "shop-model.npz").columns_["time"] == "c"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "--user and --item must name columns of the table: it has .*'a', 'b'"),
+        (["--user", "a", "--item", "x"], "item must name a column of the table: got 'x'"),
+        (["--user", "a", "--item", "a"], "item must name another column than user"),
+        (["--user", "a", "--item", "b", "--time", "x"], "time must name a column"),
+    ],
+)
+def test_columns_that_are_not_there_are_explained(tmp_path, monkeypatch, options, message):
+    path = tmp_path / "sales.csv"
+    path.write_text("a,b\n1,2\n")
+    arguments = ["shop.py", "--data", str(path), "--out", str(tmp_path), *options]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit, match="shop.py: error: " + message):
+        runpy.run_path(str(SHOP), run_name="__main__")
+
+
+def test_a_table_that_is_not_there_is_explained(main, tmp_path):
+    with pytest.raises(FileNotFoundError, match="source must be the path of a file"):
+        main("--data", tmp_path / "none.csv", "--out", tmp_path)
