@@ -69,7 +69,14 @@ def table(title: str, records: list[Record]) -> str:
         Column("IQR", lambda r: duration(r["stats"]["iqr"]) if r["stats"]["rounds"] > 1 else ""),
         Column("iterations", lambda r: fact(r, "iterations", ",")),
         Column("verified error", lambda r: fact(r, "error", ".1e")),
-        Column("against fastest", lambda r: ratio(r, best)),
+        Column("recall@20", lambda r: fact(r, "recall@20", ".4f")),
+        Column("ndcg@20", lambda r: fact(r, "ndcg@20", ".4f")),
+        Column("weights", lambda r: fact(r, "weights", ",")),
+        Column("bytes", lambda r: fact(r, "bytes", ",")),
+        # Models of different quality are no race.
+        Column(
+            "against fastest", lambda r: "" if "recall@20" in r["extra_info"] else ratio(r, best)
+        ),
     ]
     kept = [column for column in columns if any(column.cell(record) for record in records)]
     lines = [[column.heading for column in kept], [":--", *["--:"] * (len(kept) - 1)]]

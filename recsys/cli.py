@@ -52,6 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--budget", metavar="B", help="weights: 500000, 10%% or 4MB; default 5%%")
     train.add_argument("--dim", type=int, metavar="D", help="columns of the tables; default 256")
     train.add_argument("--epochs", type=int, metavar="N", help="passes over the data; default 30")
+    train.add_argument("--learning-rate", type=float, metavar="R", help="default 0.1")
+    train.add_argument("--weight-decay", type=float, metavar="L", help="default 0.03")
     train.add_argument("--seed", type=int, default=0, metavar="S", help="default: %(default)s")
     train.add_argument("--valid", metavar="TABLE", help="held-out events to watch while training")
     train.add_argument("--out", required=True, metavar="MODEL.npz", help="the file to write")
@@ -96,7 +98,7 @@ def _train(arguments: argparse.Namespace) -> None:
         raise IsADirectoryError(f"--out must be a file to write: got the folder {arguments.out!r}")
     options = {
         name: getattr(arguments, name)
-        for name in ("budget", "dim", "epochs")
+        for name in ("budget", "dim", "epochs", "learning_rate", "weight_decay")
         if getattr(arguments, name) is not None
     }
     model = _make(arguments.model, options | {"seed": arguments.seed})

@@ -30,7 +30,8 @@ class SparseMF(Recommender):
     sparse from the first step on; after each epoch the weakest weights are dropped and as many
     grown elsewhere (dynamic sparse learning [1]_), the loss is Bayesian personalised ranking [2]_
     and the optimiser Adagrad, whose state lives on active weights alone. Columns are many and
-    rows short: at equal weights a wide sparse table beats a narrow dense one.
+    rows short, which pays on large sparse catalogues; on small dense ones a narrow dense table of
+    as many weights is better.
 
     Parameters
     ----------

@@ -205,8 +205,8 @@ def test_a_process_of_its_own(tmp_path, table):
 
 
 OPTIONS = {
-    "train": "--user --item --weight --time --model --budget --dim --epochs --seed --valid --out "
-    "--json TABLE dsl-mf static-mf popularity",
+    "train": "--user --item --weight --time --model --budget --dim --epochs --learning-rate "
+    "--weight-decay --seed --valid --out --json TABLE dsl-mf static-mf popularity",
     "evaluate": "--user --item --k --json MODEL.npz TABLE",
     "recommend": "--users --k --out MODEL.npz .parquet CSV all",
     "inspect": "--json MODEL.npz",
@@ -225,7 +225,7 @@ def test_help_mentions_every_option(capsys, command):
     shown = help_of(capsys, command)
     assert [option for option in OPTIONS[command].split() if option not in shown] == []
     # And the list above is whole.
-    assert set(re.findall("--[a-z]+", shown)) <= {*OPTIONS[command].split(), "--help"}
+    assert set(re.findall("--[a-z-]+", shown)) <= {*OPTIONS[command].split(), "--help"}
     assert command in help_of(capsys)
 
 
