@@ -129,6 +129,30 @@ def plan_above(P, row_floor, column_floor):
     return np.where(np.minimum(row_floor[:, None], column_floor) < P, P, 0.0)
 
 
+def support_costs(M, mask):
+    """Forbid the pairs outside a support."""
+    return np.where(mask, M, np.inf)
+
+
+def anneal_stage(M, a, g, reg):
+    """Return top, K, u and column sums of the first half step of a stage, in float64."""
+    top = (g - M).max(axis=1)
+    K = np.exp((g - M - top[:, None]) / reg)
+    u = a / K.sum(axis=1)
+    return top, K, u, (u[:, None] * K).sum(axis=0)
+
+
+def strong(P, a, column_sums, drop):
+    """Keep the entries above a share of both their row's and their column's mass, over root a."""
+    floor = drop * np.minimum(a[:, None], column_sums)
+    return np.where(floor < P, P / np.sqrt(a)[:, None], 0.0)
+
+
+def schur(Q, weight):
+    """Return diag(weight) - Q'Q."""
+    return np.diag(weight) - Q.T @ Q
+
+
 def scaling_sweep(K, a, v):
     """Return u = a / (K v) and the column sums of diag(u) K."""
     u = a / (K @ v)

@@ -7,7 +7,7 @@ import pytest
 
 from sparsenum import ConvergenceWarning, DeviceError, ot
 
-METHODS = ["sns", "sinkhorn"]
+METHODS = ["auto", "sns-paper", "sinkhorn"]
 C = np.random.default_rng(1).random((6, 5))
 A = np.array([1.0, 2.0, 3.0, 1.0, 2.0, 1.0]) / 10
 B = np.array([3.0, 1.0, 2.0, 2.0, 2.0]) / 10
@@ -66,7 +66,7 @@ BAD = {
     "unknown method": (
         {"method": "emd"},
         ValueError,
-        "^Unknown method 'emd': expected one of 'sns'",
+        "^Unknown method 'emd': expected one of 'auto'",
     ),
     "unknown device": ({"device": "tpu"}, ValueError, "^Unknown device 'tpu'"),
     "cuda": ({"device": "cuda"}, DeviceError, "^device='cuda'"),

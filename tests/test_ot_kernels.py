@@ -4,11 +4,10 @@ import naive
 import numpy as np
 import pytest
 import strategies
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsenum.ot import _cpu
-from sparsenum.ot.newton import line_search, newton_direction
 from sparsenum.ot.problem import Problem
 
 CLOSE = {"rtol": 1e-11, "atol": 1e-13}
@@ -36,6 +35,14 @@ def exponentials(x):
     return P[0]
 
 
+def stage(M, a, g, reg):
+    n, m = M.shape
+    top, u, sums = np.empty(n), np.empty(n, np.float32), np.empty(m, np.float32)
+    K = np.empty((n, m), np.float32)
+    _cpu.anneal_stage(M, a, g, reg, K, top, u, sums)
+    return top, K, u, sums
+
+
 def test_exponential_is_exact_to_rounding():
     x = np.concatenate([np.linspace(-599.9, 0.3, 300_001), -np.logspace(-18, 0, 1000), [0.0]])
     np.testing.assert_allclose(exponentials(x), np.exp(x), **EXACT)
@@ -45,6 +52,38 @@ def test_exponential_is_exact_to_rounding():
 
 def test_exponential_is_zero_far_out_and_never_denormal():
     assert exponentials(np.array([-600.0, -745.0, -1e9, -1e300, -np.inf])).tolist() == [0.0] * 5
+
+
+def test_exponential_in_float32():
+    x = np.linspace(-60.0, 0.0, 400_001, dtype=np.float32)[1:]
+    _, K, _, _ = stage(-x.astype(np.float64)[None, :], np.ones(1), np.zeros(len(x)), 1.0)
+    np.testing.assert_allclose(K[0], np.exp(x.astype(np.float64)), rtol=3e-7, atol=0)
+    assert K[0, -1] == 1.0
+    _, K, _, _ = stage(np.array([[0.0, 60.1, 1e9, 1e300, np.inf]]), np.ones(1), np.zeros(5), 1.0)
+    assert K[0].tolist() == [1.0, 0.0, 0.0, 0.0, 0.0]
+
+
+@given(states(), st.sampled_from([0.0, 1e6]))
+def test_anneal_stage(state, shift):
+    M, a, _, reg, g = state
+    top, K, u, sums = stage(M + shift, a, g, reg)
+    expected = naive.anneal_stage(M, a, g, reg)
+    close = {"rtol": 1e-5 if shift == 0.0 else 1e-4, "atol": 1e-25}
+    np.testing.assert_allclose(top + shift, expected[0], rtol=0, atol=1e-15 + 1e-15 * shift)
+    np.testing.assert_allclose(K, expected[1], **close)
+    np.testing.assert_allclose(u, expected[2], **close)
+    np.testing.assert_allclose(sums, expected[3], **close)
+
+
+@given(states())
+def test_scaled_plan(state):
+    M, a, _, reg, g = state
+    f, _ = potentials(M, a, g, reg)
+    expected = naive.plan(M, f, g, reg) / np.sqrt(a)[:, None]
+    for dtype, rtol in ((np.float64, 1e-11), (np.float32, 1e-6)):
+        Q = np.empty(M.shape, dtype)
+        _cpu.scaled_plan(M, a, f, g, reg, Q)
+        np.testing.assert_allclose(Q, expected, rtol=rtol, atol=1e-13)
 
 
 @given(states())
@@ -119,52 +158,3 @@ def test_sinkhorn_sweep_where_a_column_has_underflowed():
     assert at.column_sums[2] == 0.0
     after = problem.sinkhorn_sweep(at)
     np.testing.assert_allclose(after.g, naive.column_update(M, problem.b, at.f, 1e-3), rtol=1e-10)
-
-
-@given(strategies.problems(), st.data())
-def test_dual_gradient_by_finite_differences(case, data):
-    problem = Problem(*case)
-    g = data.draw(strategies.vectors(len(problem.b))) / 4
-    at = problem.iterate(g)
-    h = 1e-5
-    for j in range(len(g)):
-        step = h * np.eye(len(g))[j]
-        up, down = problem.iterate(g + step), problem.iterate(g - step)
-        slope = (problem.dual(up) - problem.dual(down)) / (2 * h)
-        assert slope == pytest.approx(problem.b[j] - at.column_sums[j], abs=1e-8)
-
-
-@given(strategies.problems(), st.sampled_from([0.1, 1.0]))
-def test_newton_direction_is_that_of_the_damped_schur_complement(case, damping):
-    problem = Problem(*case)
-    at = problem.iterate(np.zeros(len(problem.b)))
-    while at.error > 1e-5:
-        at = problem.sinkhorn_sweep(at)
-    assume(at.error > 0.0)
-    result = newton_direction(problem, at, damping)
-    P = problem.plan(at.f, at.g)
-    exact = naive.newton_direction(P, problem.a, at.column_sums, problem.b, damping)
-    np.testing.assert_allclose(result.x, exact, rtol=0, atol=1e-3 * np.abs(exact).max())
-    assert result.converged
-
-
-@given(strategies.problems(), st.data())
-def test_line_search_only_accepts_progress(case, data):
-    problem = Problem(*case)
-    at = problem.iterate(np.zeros(len(problem.b)))
-    step = data.draw(strategies.vectors(len(problem.b)))
-    better, length = line_search(problem, at, step)
-    if better is None:
-        assert length < 0.4**5
-    else:
-        np.testing.assert_allclose(better.g, at.g + length * problem.reg * step, atol=1e-15)
-        assert problem.dual(better) > problem.dual(at) or better.error <= 0.9 * at.error
-
-
-def test_line_search_takes_the_ascent_and_refuses_the_descent():
-    rng = np.random.default_rng(0)
-    problem = Problem(rng.random((6, 5)), np.full(6, 1 / 6), np.full(5, 0.2), 0.1)
-    at = problem.iterate(rng.random(5))
-    uphill = problem.b - at.column_sums
-    assert line_search(problem, at, uphill)[0] is not None
-    assert line_search(problem, at, -uphill)[0] is None

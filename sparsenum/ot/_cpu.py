@@ -10,13 +10,23 @@ import numpy as np
 from sparsenum._numba import formula, kernel
 
 __all__ = [
+    "absolute_costs",
+    "anneal_stage",
     "column_update",
-    "count_plan",
-    "fill_plan",
+    "count_narrow",
+    "count_slack",
+    "count_strong",
+    "fill_cost",
+    "fill_narrow",
+    "fill_strong",
     "plan",
     "plan_sums",
     "row_update",
+    "scaled_plan",
     "scaling_sweep",
+    "squared_costs",
+    "support_plan",
+    "support_row_update",
 ]
 
 
@@ -112,7 +122,74 @@ def plan(M, f, g, reg, P):
 
 
 @kernel
-def count_plan(M, f, g, row_slack, column_slack, indptr):
+def scaled_plan(M, a, f, g, reg, Q):
+    """Write P_ij / sqrt(a_i) in the precision of Q (n, m)."""
+    n, m = M.shape
+    for i in range(n):
+        root = math.sqrt(a[i])
+        for j in range(m):
+            Q[i, j] = exp_or_zero((f[i] + g[j] - M[i, j]) / reg) / root
+
+
+@kernel
+def scaling_sweep(K, a, v, u, column_sums):
+    """Set u = a / (K v) and add up the columns of diag(u) K, in one pass over K; one precision."""
+    n, m = K.shape
+    column_sums[:] = 0.0
+    for i in range(n):
+        total = K.dtype.type(0)
+        for j in range(m):
+            total += K[i, j] * v[j]
+        u[i] = a[i] / total
+        for j in range(m):
+            column_sums[j] += u[i] * K[i, j]
+
+
+@formula
+def exp32_v1(x):
+    """Return e^x in float32 for -80 <= x <= 0 within 3e-7, as exp_v1 does."""
+    k = np.int32(x * np.float32(1.44269504) - np.float32(0.5))
+    whole = np.float32(k)
+    r = (x - whole * np.float32(0.693359375)) + whole * np.float32(2.12194440e-4)
+    p = np.float32(1.0 / 5040.0)
+    p = p * r + np.float32(1.0 / 720.0)
+    p = p * r + np.float32(1.0 / 120.0)
+    p = p * r + np.float32(1.0 / 24.0)
+    p = p * r + np.float32(1.0 / 6.0)
+    p = p * r + np.float32(0.5)
+    p = p * r + np.float32(1.0)
+    p = p * r + np.float32(1.0)
+    bits = np.int32((k + np.int32(127)) << np.int32(23))
+    return p * np.int32(bits).view(np.float32)
+
+
+@kernel
+def anneal_stage(M, a, g, reg, K, top, u, column_sums):
+    """Write K = exp((g - M - top) / reg) in float32, top (n,) the row maxima of g - M.
+
+    Set u = a / (K 1) and add up the columns of diag(u) K: a Sinkhorn half step in the same pass.
+    Differences are taken in float64, so the size of the cost does not matter, only its spread.
+    """
+    n, m = M.shape
+    zero = np.float32(0)
+    column_sums[:] = zero
+    for i in range(n):
+        best = -np.inf
+        for j in range(m):
+            best = max(best, g[j] - M[i, j])
+        top[i] = best
+        total = zero
+        for j in range(m):
+            x = np.float32((g[j] - M[i, j] - best) / reg)
+            K[i, j] = exp32_v1(x) if x > np.float32(-60) else zero
+            total += K[i, j]
+        u[i] = np.float32(a[i]) / total
+        for j in range(m):
+            column_sums[j] += u[i] * K[i, j]
+
+
+@kernel
+def count_slack(M, f, g, row_slack, column_slack, indptr):
     """Count into indptr[1:] each row's entries with M - f - g below its row's or column's slack.
 
     No exponential is taken: P_ij > t is the same as M_ij - f_i - g_j < -reg log t.
@@ -127,27 +204,112 @@ def count_plan(M, f, g, row_slack, column_slack, indptr):
 
 
 @kernel
-def fill_plan(M, f, g, reg, row_slack, column_slack, indptr, indices, data):
-    """Write the entries of P that count_plan counted into CSR arrays."""
+def fill_cost(M, f, g, row_slack, column_slack, indptr, indices, cost):
+    """Write the costs of the entries that count_slack counted into CSR arrays.
+
+    Each entry is written and then kept or overwritten, which spares the branch: the arrays need
+    one place more than they keep.
+    """
     n, m = M.shape
     for i in range(n):
         p = indptr[i]
         for j in range(m):
-            if M[i, j] - f[i] - g[j] < max(row_slack[i], column_slack[j]):
-                indices[p] = j
-                data[p] = exp_or_zero((f[i] + g[j] - M[i, j]) / reg)
-                p += np.uint64(1)
+            indices[p] = j
+            cost[p] = M[i, j]
+            p += np.uint64(M[i, j] - f[i] - g[j] < max(row_slack[i], column_slack[j]))
 
 
 @kernel
-def scaling_sweep(K, a, v, u, column_sums):
-    """Set u = a / (K v) and add up the columns of diag(u) K, in one pass over K."""
-    n, m = K.shape
+def count_narrow(indptr, indices, cost, f, g, width, narrow_indptr):
+    """Count into narrow_indptr[1:] each row's entries of a support with cost - f - g < width."""
+    for i in range(f.size):
+        count = 0
+        limit = f[i] + width
+        for p in range(indptr[i], indptr[i + 1]):
+            if cost[p] - g[indices[p]] < limit:
+                count += 1
+        narrow_indptr[i + 1] = count
+
+
+@kernel
+def fill_narrow(indptr, indices, cost, f, g, width, narrow_indptr, narrow_indices, narrow_cost):
+    """Write the entries that count_narrow counted, as fill_cost does."""
+    for i in range(f.size):
+        q = narrow_indptr[i]
+        limit = f[i] + width
+        for p in range(indptr[i], indptr[i + 1]):
+            narrow_indices[q] = indices[p]
+            narrow_cost[q] = cost[p]
+            q += np.uint64(cost[p] - g[indices[p]] < limit)
+
+
+@kernel
+def support_plan(indptr, indices, cost, f, g, reg, P):
+    """Write the entries of the plan on a support."""
+    for i in range(f.size):
+        for p in range(indptr[i], indptr[i + 1]):
+            P[p] = exp_or_zero((f[i] + g[indices[p]] - cost[p]) / reg)
+
+
+@kernel
+def support_row_update(indptr, indices, cost, a, g, reg, f, P, column_sums):
+    """Do what row_update does on a support, and keep the entries in P."""
     column_sums[:] = 0.0
-    for i in range(n):
+    for i in range(a.size):
+        start, stop = indptr[i], indptr[i + 1]
+        top = -np.inf
+        for p in range(start, stop):
+            P[p] = (g[indices[p]] - cost[p]) / reg
+            top = max(top, P[p])
         total = 0.0
-        for j in range(m):
-            total += K[i, j] * v[j]
-        u[i] = a[i] / total
-        for j in range(m):
-            column_sums[j] += u[i] * K[i, j]
+        for p in range(start, stop):
+            P[p] = exp_or_zero(P[p] - top)
+            total += P[p]
+        f[i] = reg * (math.log(a[i]) - top - math.log(total))
+        share = a[i] / total
+        for p in range(start, stop):
+            P[p] *= share
+            column_sums[indices[p]] += P[p]
+
+
+@kernel
+def count_strong(indptr, indices, P, a, column_sums, drop, strong_indptr):
+    """Count into strong_indptr[1:] the entries of P above the share drop of row or column."""
+    for i in range(a.size):
+        count = 0
+        for p in range(indptr[i], indptr[i + 1]):
+            if P[p] > drop * min(a[i], column_sums[indices[p]]):
+                count += 1
+        strong_indptr[i + 1] = count
+
+
+@kernel
+def fill_strong(indptr, indices, P, a, column_sums, drop, strong_indptr, strong_indices, strong):
+    """Write the entries that count_strong counted, over the root of their row's mass."""
+    for i in range(a.size):
+        q = strong_indptr[i]
+        root = math.sqrt(a[i])
+        for p in range(indptr[i], indptr[i + 1]):
+            strong_indices[q] = indices[p]
+            strong[q] = P[p] / root
+            q += np.uint64(P[p] > drop * min(a[i], column_sums[indices[p]]))
+
+
+@kernel
+def squared_costs(X, Y, M):
+    """Write the squared Euclidean distances between points X (n, d) and Y (d, m)."""
+    M[:] = 0.0
+    for i in range(X.shape[0]):
+        for k in range(X.shape[1]):
+            for j in range(Y.shape[1]):
+                M[i, j] += (X[i, k] - Y[k, j]) ** 2
+
+
+@kernel
+def absolute_costs(X, Y, M):
+    """Write the 1-norm distances between points X (n, d) and Y (d, m)."""
+    M[:] = 0.0
+    for i in range(X.shape[0]):
+        for k in range(X.shape[1]):
+            for j in range(Y.shape[1]):
+                M[i, j] += abs(X[i, k] - Y[k, j])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sparsenum._check import choice, real_array
+from sparsenum._check import choice, positive, real_array, whole
 from sparsenum.errors import ConvergenceWarning
 from sparsenum.ot.monitor import Step
 from sparsenum.ot.solution import Solution
@@ -62,7 +62,7 @@ def sinkhorn(
     reg : float
         Strength of the entropy, in the unit of `M`; positive.
     method : {"sns", "sinkhorn", "sinkhorn_log", "sinkhorn_stabilized"}, default "sns"
-        "sns" is Sinkhorn-Newton-Sparse; the others are one and the same log-safe Sinkhorn.
+        "sns" is what `solve` does by default; the others are one and the same log-safe Sinkhorn.
     numItermax : int, default 1000
         Cap on the iterations.
     stopThr : float, default 1e-9
@@ -201,8 +201,9 @@ class _Solver:
         self.warmstart = warmstart
         self.keywords: dict[str, Any] = {
             "method": METHODS[choice(method, "method", METHODS)],
-            "max_iter": numItermax,
-            "tol": stopThr,
+            "max_iter": whole(numItermax, "numItermax"),
+            # POT takes zero for "as far as it goes".
+            "tol": np.finfo(np.float64).tiny if stopThr == 0 else _threshold(stopThr),
             **OPTIONS,
             **options,
         }
@@ -260,6 +261,10 @@ class _Solver:
 
 
 SCALINGS = ("u", "v", "log_u", "log_v", "alpha", "beta")
+
+
+def _threshold(stopThr: float) -> float:
+    return positive(stopThr, "stopThr", "it bounds the violation of the marginals")
 
 
 def _verbose(callback: Any) -> Any:

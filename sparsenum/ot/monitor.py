@@ -1,5 +1,6 @@
 """When to stop, and what happened on the way."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,10 +12,14 @@ Status = Literal["converged", "max_iter", "time_limit", "stopped", "precision"]
 # turn a converged result into one that just missed.
 GOAL = 0.9
 
+# Where the error is small and has not fallen by a thousandth for so many iterations, float64 has
+# no more digits to give.
+PATIENCE, SMALL, PROGRESS = 100, 1e-6, 0.999
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a callback is shown after each iteration.
+    """What a callback is shown at the start and after each iteration.
 
     Attributes
     ----------
@@ -46,20 +51,37 @@ class Monitor:
     errors: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     _start: float = field(default_factory=time.perf_counter)
+    _best: float = math.inf
+    _best_at: int = 0
 
-    def proceed(self, error: float) -> bool:
-        """Record the error of an iterate and return whether to go on from it."""
+    def tick(self, error: float) -> bool:
+        """Record an iterate on the way to the target; return whether there is time for more."""
+        if self.errors and not self.wants_more():
+            return False
         elapsed = time.perf_counter() - self._start
         self.errors.append(error)
         self.seconds.append(elapsed)
         n_iter = len(self.errors) - 1
-        stopped = self.callback is not None and self.callback(Step(n_iter, error, elapsed))
-        if error <= GOAL * self.tol:
-            self.status = "converged"
-        elif stopped:
+        if self.callback is not None and self.callback(Step(n_iter, error, elapsed)):
             self.status = "stopped"
         elif self.time_limit is not None and elapsed > self.time_limit:
             self.status = "time_limit"
-        elif n_iter < self.max_iter:
-            return True
-        return False
+        return self.wants_more()
+
+    def wants_more(self) -> bool:
+        """Return whether nothing but the iterates speaks against another iteration."""
+        return self.status == "max_iter" and len(self.errors) - 1 < self.max_iter
+
+    def proceed(self, error: float) -> bool:
+        """Record an iterate of the target problem; return whether to go on from it."""
+        more = self.tick(error)
+        n_iter = len(self.errors)
+        if error <= GOAL * self.tol:
+            self.status = "converged"
+            return False
+        if error < PROGRESS * self._best:
+            self._best, self._best_at = error, n_iter
+        elif more and error < SMALL and n_iter - self._best_at > PATIENCE:
+            self.status = "precision"
+            return False
+        return more

@@ -1,128 +1,170 @@
-"""Sinkhorn-Newton-Sparse: Sinkhorn sweeps, then Newton steps with a sparsified Hessian."""
+"""Newton's method on the dual with a sparsified Hessian: one safeguarded step at a time."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sparsenum.ot.monitor import Monitor
-from sparsenum.ot.problem import UNDERFLOW, Iterate, Problem, Vector
-from sparsenum.sparse import CGResult, cg, spmv, transpose
-
-WARM_UP = 20  # Sinkhorn sweeps before the first Newton step: N1 of the paper's experiments
-RECOVERY = 5  # Sinkhorn sweeps after a refused Newton step
+from sparsenum.ot.problem import UNDERFLOW, Iterate, Vector
+from sparsenum.sparse import CSR, cg, schur_cg, schur_direct
 
 # An entry of the plan stays in the Hessian if it exceeds this share of its row or of its column.
-# Tied to the error: the Newton direction need not be better than the iterate it starts from.
-DROP_PER_ERROR, DROP_MOST = 0.1, 1e-2
+# Tied to the error: the direction need not be better than the iterate it starts from. What is
+# dropped acts as a leak that hides weak modes, so it must be small against the error.
+DROP_PER_ERROR, DROP_MOST = 0.03, 3e-3
 
 CG_PER_ERROR, CG_LEAST, CG_MOST = 0.3, 1e-6, 0.1  # residual asked of CG, in the same spirit
 CG_MAX_ITER = 300
 
-# Levenberg-Marquardt damping lam diag(column sums), in units of the error so that it vanishes
-# with it and the last steps are quadratic.
-DAMPING_START, DAMPING_LEAST, DAMPING_MOST = 1e-2, 1e-8, 10.0
+# Levenberg-Marquardt damping lam diag(column sums): starts at a share of the error, relaxes after
+# full steps, so that the last steps are quadratic, and tightens after short or refused ones.
+DAMPING_PER_ERROR, DAMPING_LEAST, DAMPING_MOST = 1e-2, 1e-16, 1e3
 
-STEP_CAP = 8.0  # no log-scaling moves by more in one step: clip, where weak modes run away
-SHRINK, TRIALS = 0.4, 6  # backtracking
-ARMIJO, FALL = 1e-4, 0.9  # accept on enough ascent, or where the error falls by a tenth:
-# close to the optimum the objective no longer changes in float64 while the error still does.
+# No log-scaling moves by more than the cap in one step. Clipping each entry, not scaling the whole
+# step, keeps one runaway mode from holding up all the others.
+CAP, CAP_LEAST, CAP_MOST = 8.0, 4.0, 64.0
 
-PRECISION = 1e3  # refused steps below this many rounding errors mean that float64 has no more
+SHRINK, TRIALS = 0.4, 8  # backtracking
+# Accept on enough ascent, or where the error is halved, or falls at an unchanged objective: close
+# to the optimum the objective no longer changes in float64 while the error still does.
+ARMIJO, FALL, UNCHANGED = 1e-4, 0.5, 1e-12
+
+SWEEP_MOST = 20.0  # largest change of a log-scaling by a Sinkhorn sweep
+
+
+class DualProblem(Protocol):
+    """What Newton's method needs of a problem, whole or restricted to a support."""
+
+    @property
+    def a(self) -> Vector:
+        """Row masses."""
+
+    @property
+    def b(self) -> Vector:
+        """Column masses."""
+
+    @property
+    def reg(self) -> float:
+        """Strength of the entropy."""
+
+    def iterate(self, g: Vector) -> Iterate:
+        """Eliminate f for a given g."""
+
+    def hessian(self, at: Iterate, drop: float) -> CSR | NDArray[np.float32]:
+        """Return P / sqrt(a), sparsified."""
 
 
 @dataclass(slots=True)
-class Tally:
-    """How the iterations divide."""
+class Pace:
+    """How far Newton's method dares to go, learned from how its steps fare; and what they cost."""
 
-    sinkhorn: int = 0
+    damping: float
+    cap: float = CAP
+    stalled: bool = False  # conjugate gradients hit their limit: factorise from here on
     newton: int = 0
     refused: int = 0
     cg: int = 0
 
+    def counts(self) -> dict[str, int]:
+        """Return what the steps cost."""
+        return {"newton": self.newton, "refused": self.refused, "cg": self.cg}
 
-def sinkhorn_newton_sparse(
-    problem: Problem, start: Iterate, monitor: Monitor
-) -> tuple[Iterate, Tally]:
-    """Maximise the dual by Sinkhorn sweeps and sparse Newton steps until the monitor stops it.
-
-    The method of [1]_, with the row potential eliminated: rows are exact at every iterate, so the
-    plan is bounded by a, the Hessian is the Schur complement of the paper's, half its size, and of
-    the null direction (1, -1) only a constant in g is left, which conjugate gradients never enter.
-
-    References
-    ----------
-    .. [1] Tang, Shavlovsky, Rahmanian, Tardini, Thekumparampil, Xiao, Ying, "Accelerating Sinkhorn
-       Algorithm with Sparse Newton Iterations", ICLR 2024.
-    """
-    at, tally = start, Tally()
-    sweeps_left = WARM_UP
-    damping = DAMPING_START
-    while monitor.proceed(at.error):
-        if sweeps_left > 0 or at.column_sums.min() <= UNDERFLOW:
-            sweeps_left -= 1
-            tally.sinkhorn += 1
-            at = problem.sinkhorn_sweep(at)
-            continue
-        solution = newton_direction(problem, at, damping * min(1.0, at.error))
-        tally.cg += solution.n_iter
-        step = solution.x - np.median(solution.x)
-        better, length = line_search(problem, at, np.clip(step, -STEP_CAP, STEP_CAP))
-        if better is not None:
-            at = better
-            tally.newton += 1
-            damping *= 0.2 if length == 1.0 else (0.6 if length > 0.3 else 6.0)
+    def accepted(self, length: float, reach: float) -> None:
+        """Note an accepted step: its length, and its largest entry before clipping."""
+        self.newton += 1
+        if length == 1.0:
+            self.damping *= 0.2
+            if reach > self.cap:
+                self.cap = min(2.0 * self.cap, CAP_MOST)
+        elif length >= 0.3:
+            self.damping *= 0.6
         else:
-            tally.refused += 1
-            if at.error < PRECISION * rounding_error(problem, at):
-                monitor.status = "precision"
-                break
-            damping *= 10.0
-            sweeps_left = RECOVERY
-        damping = min(max(damping, DAMPING_LEAST), DAMPING_MOST)
-    return at, tally
+            self.damping = 6.0 * max(self.damping, 1e-7)
+            self.cap = max(0.5 * self.cap, CAP_LEAST)
+        self.damping = max(self.damping, DAMPING_LEAST)
+
+    def rejected(self) -> None:
+        """Note that no point along the direction was acceptable."""
+        self.refused += 1
+        self.damping = 10.0 * max(self.damping, 1e-6)
 
 
-def newton_direction(problem: Problem, at: Iterate, damping: float) -> CGResult:
-    """Solve (diag(c) (1 + damping) - P' diag(1/a) P) x = b - c with a sparse P, by CG.
+def newton_step(
+    problem: DualProblem, at: Iterate, pace: Pace, goal: float
+) -> tuple[Iterate | None, bool]:
+    """Return the next iterate (None if refused), and whether a full, unclipped step reached it."""
+    x = direction(problem, at, pace, goal)
+    x -= np.median(x)
+    reach = float(np.abs(x).max())
+    better, length = line_search(problem, at, np.clip(x, -pace.cap, pace.cap))
+    if better is None:
+        pace.rejected()
+        return None, False
+    pace.accepted(length, reach)
+    return better, length == 1.0 and reach < 1.0
 
-    The diagonal blocks keep the exact row sums a and column sums c of the whole plan, so dropping
-    entries only adds to the diagonal dominance and the matrix stays positive.
+
+def direction(problem: DualProblem, at: Iterate, pace: Pace, goal: float) -> Vector:
+    """Solve (diag(c) (1 + damping) - P' diag(1/a) P) x = b - c with a sparsified P.
+
+    With rows exact this is the Newton system of the dual in g / reg. The diagonal keeps the exact
+    column sums c of the whole plan, so dropping entries leaves the matrix positive.
     """
-    a, c = problem.a, at.column_sums
-    drop = min(DROP_MOST, DROP_PER_ERROR * at.error)
-    P = problem.sparse_plan(at.f, at.g, drop * a, drop * c)
-    row_mass = np.repeat(a, P.row_counts)
-    # Schur diagonal without cancellation: what was dropped, plus what stays off the diagonal.
-    kept = np.bincount(P.indices, P.data, c.size)
-    spread = np.bincount(P.indices, P.data * (1.0 - P.data / row_mass), c.size)
-    diagonal = np.maximum(c - kept, 0.0) + np.maximum(spread, 0.0) + damping * c
-    diagonal = np.maximum(diagonal, 1e-12 * c)
+    c = at.column_sums
+    weight, b = np.maximum(c, UNDERFLOW) * (1.0 + pace.damping), problem.b - c
+    Q = problem.hessian(at, min(DROP_MOST, DROP_PER_ERROR * at.error))
+    rtol = min(CG_MOST, max(CG_PER_ERROR * at.error, CG_LEAST, 0.1 * goal / at.error))
+    if not isinstance(Q, CSR):
+        diagonal = np.maximum(weight - np.einsum("ij,ij->j", Q, Q), 1e-3 * weight)
+        result = cg(
+            lambda x: weight * x - Q.T @ (Q @ x.astype(np.float32)),
+            b,
+            diagonal=diagonal,
+            rtol=rtol,
+            max_iter=CG_MAX_ITER,
+        )
+        pace.cg += result.n_iter
+        return result.x
+    if not pace.stalled:
+        result = schur_cg(Q, weight, b, rtol=rtol, max_iter=CG_MAX_ITER)
+        pace.cg += result.n_iter
+        if result.n_iter < CG_MAX_ITER:
+            return result.x
+        pace.stalled = True
+    try:
+        return schur_direct(Q, weight, b)
+    except (np.linalg.LinAlgError, RuntimeError):  # singular beyond repair: go on with CG's best
+        pace.stalled = False
+        return schur_cg(Q, weight, b, rtol=rtol, max_iter=CG_MAX_ITER).x
 
-    Q = P.with_data(P.data / np.sqrt(row_mass))
-    Qt = transpose(Q)
 
-    def hessian(x: Vector) -> Vector:
-        return c * (1.0 + damping) * x - spmv(Qt, spmv(Q, x))
-
-    rtol = min(CG_MOST, max(CG_PER_ERROR * at.error, CG_LEAST))
-    return cg(hessian, problem.b - c, diagonal=diagonal, rtol=rtol, max_iter=CG_MAX_ITER)
-
-
-def line_search(problem: Problem, at: Iterate, step: Vector) -> tuple[Iterate | None, float]:
+def line_search(problem: DualProblem, at: Iterate, x: Vector) -> tuple[Iterate | None, float]:
     """Return the first acceptable point along a step in log-scalings, and how far along it is."""
-    slope = problem.reg * float((problem.b - at.column_sums) @ step)
-    dual = problem.dual(at)
+    slope = problem.reg * float((problem.b - at.column_sums) @ x)
+    value = dual(problem, at)
+    flat = UNCHANGED * max(abs(value), problem.reg)
     length = 1.0
     for _ in range(TRIALS):
-        trial = problem.iterate(at.g + length * problem.reg * step)
-        ascent = problem.dual(trial) - dual
-        if ascent >= ARMIJO * length * slope > 0.0 or trial.error <= FALL * at.error:
+        trial = problem.iterate(at.g + length * problem.reg * x)
+        ascent = dual(problem, trial) - value
+        if (
+            ascent >= ARMIJO * length * slope > 0.0
+            or trial.error <= FALL * at.error
+            or (trial.error < at.error and abs(ascent) <= flat)
+        ):
             return trial, length
         length *= SHRINK
     return None, length
 
 
-def rounding_error(problem: Problem, at: Iterate) -> float:
-    """Return the relative error that float64 leaves in the entries of the plan."""
-    finite = np.abs(at.f).max() + np.abs(at.g).max()
-    return float(np.finfo(np.float64).eps * max(finite / problem.reg, 1.0))
+def dual(problem: DualProblem, at: Iterate) -> float:
+    """Return the dual objective at exact rows, up to a constant: a.f + b.g."""
+    return float(problem.a @ at.f + problem.b @ at.g)
+
+
+def sinkhorn_sweep(problem: DualProblem, at: Iterate) -> Iterate:
+    """Correct the columns by a bounded factor, then the rows: one cautious Sinkhorn iteration."""
+    with np.errstate(divide="ignore", over="ignore"):
+        change = np.clip(np.log(problem.b / at.column_sums), -SWEEP_MOST, SWEEP_MOST)
+    return problem.iterate(at.g + problem.reg * change)

@@ -4,14 +4,14 @@ import numpy as np
 
 from sparsenum.ot import _cpu
 from sparsenum.ot.monitor import Monitor
-from sparsenum.ot.problem import UNDERFLOW, Iterate, Problem
+from sparsenum.ot.problem import UNDERFLOW, Iterate, Problem, Vector
 
 # Scalings are absorbed into the potentials before they reach this size, far from overflow and
 # from the point where entries cut at e^-600 could matter.
 LARGEST_SCALING = 1e100
 
 
-def sinkhorn(problem: Problem, start: Iterate, monitor: Monitor) -> Iterate:
+def sinkhorn(problem: Problem, g: Vector, monitor: Monitor) -> Iterate:
     """Scale rows and columns in turn until the monitor stops it [1]_.
 
     The iterates are those of the plain algorithm. What differs is the arithmetic: the kernel holds
@@ -24,7 +24,7 @@ def sinkhorn(problem: Problem, start: Iterate, monitor: Monitor) -> Iterate:
     .. [1] Cuturi, "Sinkhorn Distances", NeurIPS 2013; absorption as in Schmitzer, "Stabilized
        Sparse Scaling Algorithms", SIAM J. Sci. Comput. 2019, section 3.1.
     """
-    at = start
+    at = problem.iterate(g)
     K = np.empty_like(problem.M)
     proceed = monitor.proceed(at.error)
     while proceed:

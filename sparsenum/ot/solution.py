@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsenum.ot import _cpu
 from sparsenum.ot.monitor import Status
+from sparsenum.ot.points import PointProblem
 from sparsenum.ot.problem import Problem, Vector
 from sparsenum.sparse import CSR
 
 if TYPE_CHECKING:
     import scipy.sparse
 
+LEAST = 1e-17  # share of the mass that may go without its cost
 DROPPED_MASS = 1e-2  # share of the tolerance that a sparse plan may leave out in all
 
 
@@ -41,11 +44,12 @@ class Solution:
         "converged"; "max_iter"; "time_limit"; "stopped" (by the callback); or "precision": float64
         cannot bring the error further down at this cost and reg.
     n_iter : int
-        Sinkhorn sweeps and Newton steps, accepted or refused.
+        Iterations: Newton steps, accepted or refused, and Sinkhorn sweeps on the whole plan.
     log : dict
         ``err`` and ``seconds`` (one entry for each iteration, the start included), ``niter``,
-        ``tol``, ``method``, and for method "sns" how the iterations divide: ``sinkhorn``,
-        ``newton``, ``refused``, and ``cg`` (products in all).
+        ``tol``, ``method``, ``sinkhorn`` (sweeps, and row updates on the way into a level); but
+        for method "sinkhorn" also ``newton``, ``refused`` and ``cg`` (products in all); and where
+        there were supports ``scans`` (of the cost) and ``support`` (entries of the largest).
     """
 
     potentials: tuple[Vector, Vector]
@@ -56,7 +60,7 @@ class Solution:
     status: Status
     n_iter: int
     log: dict[str, Any]
-    _problem: Problem = field(repr=False)
+    _problem: Problem | PointProblem = field(repr=False)
     _support: "Support" = field(repr=False)
 
     @property
@@ -103,17 +107,23 @@ class Solution:
 
         What is left out sums to less than 1 % of the tolerance (times the total mass).
         """
-        n, m = self._problem.M.shape
-        floor = DROPPED_MASS * self.log["tol"] / (n * m)
-        P = self._problem.sparse_plan(*self._reduced(), floor, floor)
-        return self._support.expand_sparse(P).to_scipy()
+        costs, P = self._entries(DROPPED_MASS * self.log["tol"])
+        return self._support.expand_sparse(costs.with_data(P))
 
     @cached_property
     def value_linear(self) -> float:
         """Transport cost ``<P, M>``; an infinite cost counts for nothing where the plan is zero."""
-        P = self._problem.plan(*self._reduced())
-        np.multiply(P, self._problem.M, out=P, where=P > 0.0)
-        return self._support.mass * float(P.sum())
+        costs, P = self._entries(LEAST)
+        return self._support.mass * float(P @ costs.data)
+
+    def _entries(self, left_out: float) -> tuple[CSR, Vector]:
+        """Return costs and masses of the plan's entries, but for a share of the mass."""
+        f, g = self._reduced()
+        width = -self._problem.reg * np.log(left_out / (f.size * g.size))
+        costs = self._problem.within(f, g, width)
+        P = np.empty(costs.nnz)
+        _cpu.support_plan(costs.indptr, costs.indices, costs.data, f, g, self._problem.reg, P)
+        return costs, P
 
     def _reduced(self) -> tuple[Vector, Vector]:
         """Return the potentials of the canonical problem."""
@@ -124,17 +134,22 @@ class Solution:
 
 @dataclass(frozen=True, slots=True)
 class Support:
-    """How the caller's problem relates to the canonical one: which masses are positive, and sum."""
+    """How the caller's problem relates to the canonical one: which rows and columns, and mass.
+
+    Attributes
+    ----------
+    rows, columns : ndarray of int64
+        The caller's row and column of each canonical one: those with mass, in any order.
+    shape : tuple of int
+        Size of the caller's problem.
+    mass : float
+        Total mass of the caller's problem.
+    """
 
     rows: NDArray[np.int64]
     columns: NDArray[np.int64]
     shape: tuple[int, int]
     mass: float
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether no mass is zero."""
-        return self.shape == (self.rows.size, self.columns.size)
 
     def expand(self, x: Vector, axis: int, fill: float) -> Vector:
         """Return a vector of the canonical problem at the caller's length."""
@@ -145,17 +160,23 @@ class Support:
     def expand_matrix(self, P: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return a plan of the canonical problem at the caller's shape and mass."""
         P *= self.mass
-        if self.is_whole:
+        if all(
+            np.array_equal(x, np.arange(n)) for x, n in zip(self.sides, self.shape, strict=True)
+        ):
             return P
         out = np.zeros(self.shape)
         out[np.ix_(self.rows, self.columns)] = P
         return out
 
-    def expand_sparse(self, P: CSR) -> CSR:
+    def expand_sparse(self, P: CSR) -> "scipy.sparse.csr_array":
         """Return a sparse plan of the canonical problem at the caller's shape and mass."""
-        counts = np.zeros(self.shape[0], np.int64)
-        counts[self.rows] = P.row_counts
-        indptr = np.zeros(self.shape[0] + 1, np.uint64)
-        np.cumsum(counts, out=indptr[1:], dtype=np.uint64)
-        indices = self.columns[P.indices].astype(np.uint32)
-        return CSR(indptr, indices, P.data * self.mass, self.shape)
+        from scipy.sparse import coo_array
+
+        rows = np.repeat(self.rows, P.row_counts)
+        entries = (P.data * self.mass, (rows, self.columns[P.indices]))
+        return coo_array(entries, shape=self.shape).tocsr()
+
+    @property
+    def sides(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows and columns."""
+        return self.rows, self.columns

@@ -8,15 +8,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from sparsenum._check import choice, positive, real_array, whole
 from sparsenum.errors import ConvergenceWarning, DeviceError
+from sparsenum.ot.auto import annealed_newton
 from sparsenum.ot.feasibility import is_feasible
-from sparsenum.ot.monitor import Callback, Monitor
-from sparsenum.ot.newton import sinkhorn_newton_sparse
+from sparsenum.ot.monitor import Callback, Monitor, Status
+from sparsenum.ot.paper import sinkhorn_newton_sparse
+from sparsenum.ot.points import PointProblem
 from sparsenum.ot.problem import Problem, Vector
 from sparsenum.ot.scaling import sinkhorn
 from sparsenum.ot.solution import Solution, Support
 
-Method = Literal["sns", "sinkhorn"]
-MAX_ITER = {"sns": 1000, "sinkhorn": 100_000}
+Method = Literal["auto", "sns", "sns-paper", "sinkhorn"]
+MAX_ITER = {"auto": 1000, "sns": 1000, "sns-paper": 1000, "sinkhorn": 100_000}
+ROUNDINGS = 100.0  # an error below this many roundings of an entry is as good as it gets
 MASS_MISMATCH = 1e-6  # relative difference of the totals of a and b that is taken for rounding
 
 
@@ -28,7 +31,7 @@ def solve(
     *,
     tol: float = 1e-9,
     max_iter: int | None = None,
-    method: Method = "sns",
+    method: Method = "auto",
     potentials_init: tuple[ArrayLike, ArrayLike] | None = None,
     n_threads: int | None = None,
     device: Literal["cpu", "cuda"] = "cpu",
@@ -57,9 +60,11 @@ def solve(
     tol : float, default 1e-9
         Largest 1-norm of the violation of both marginals, relative to the total mass.
     max_iter : int, optional
-        Cap on the iterations; 1,000 for "sns" and 100,000 for "sinkhorn" by default.
-    method : {"sns", "sinkhorn"}, default "sns"
-        "sns": Sinkhorn-Newton-Sparse [1]_, a few dozen iterations whatever the tolerance.
+        Cap on the iterations; 100,000 for "sinkhorn" and 1,000 for the others by default.
+    method : {"auto", "sns", "sns-paper", "sinkhorn"}, default "auto"
+        "auto" (or "sns"): easy problems by Sinkhorn's method, all others by annealing `reg` with
+        Newton steps on certified sparse supports; robust down to reg = 3e-5 of the spread of M.
+        "sns-paper": Sinkhorn-Newton-Sparse at one `reg` [1]_, for comparison.
         "sinkhorn": fixed-point scaling [2]_, cheap iterations, many of them at small `reg`.
     potentials_init : tuple of array_like, optional
         Start (f, g) in cost units, as in ``Solution.potentials``; zeros by default.
@@ -68,16 +73,18 @@ def solve(
     device : {"cpu", "cuda"}, default "cpu"
         Where to run. There is no CUDA backend in this version.
     callback : callable, optional
-        Called as ``callback(step)`` after each iteration with the number of iterations, the
-        marginal error and the seconds passed; a true return value stops the solve.
+        Called as ``callback(step)`` at the start and after each iteration with the number of
+        iterations, the marginal error (at the `reg` of the moment, while that is annealed) and
+        the seconds passed; a true return value stops the solve.
     time_limit : float, optional
         Seconds after which no further iteration is begun.
 
     Returns
     -------
     Solution
-        Potentials, value, status, errors, and the plan on access. Cost O(n m) for each iteration;
-        memory beside `M` O(n + m) plus the sparse Hessian for "sns", n m numbers for "sinkhorn".
+        Potentials, value, status, errors, and the plan on access. "auto" reads `M` some 5 to 20
+        times and holds, beside it, half its size at first and then the sparse support; "sns-paper"
+        costs O(n m) for each iteration; "sinkhorn" too, and holds another n m numbers.
 
     Raises
     ------
@@ -98,8 +105,7 @@ def solve(
     -----
     The error of the result is recomputed in float64 from the potentials before it is called
     converged. float64 cannot represent plans to better than about ``1e-16 max(M) / reg``; where
-    `tol` asks for more the status is "precision". On costs with many ties (L1 on grids) at `reg`
-    below about 1e-3 max(M), "sns" needs more iterations, or does not converge and says so.
+    `tol` asks for more the status is "precision".
 
     References
     ----------
@@ -118,7 +124,7 @@ def solve(
     options = (tol, max_iter, method, potentials_init, n_threads, device, callback, time_limit)
     solution = attempt(M, a, b, reg, *options)
     if not solution.converged:
-        warnings.warn(_shortfall(solution), ConvergenceWarning, stacklevel=2)
+        warnings.warn(shortfall(solution), ConvergenceWarning, stacklevel=2)
     return solution
 
 
@@ -150,19 +156,19 @@ def attempt(
     if time_limit is not None:
         time_limit = positive(time_limit, "time_limit", "it is in seconds")
     M = _cost(M)
-    problem, support = _canonical(M, _masses(a, "a", M.shape[0]), _masses(b, "b", M.shape[1]), reg)
+    problem, support = _canonical(M, masses(a, "a", M.shape[0]), masses(b, "b", M.shape[1]), reg)
 
     monitor = Monitor(tol, limit, time_limit, callback)
-    start = problem.iterate(_start(potentials_init, support))
+    start = _start(potentials_init, support)
     log: dict[str, Any] = {"method": method, "tol": tol}
-    if method == "sns":
-        at, tally = sinkhorn_newton_sparse(problem, start, monitor)
-        log |= {"sinkhorn": tally.sinkhorn, "newton": tally.newton}
-        log |= {"refused": tally.refused, "cg": tally.cg}
-    else:
+    if method == "sinkhorn":
         at = sinkhorn(problem, start, monitor)
-    solution = _report(problem, support, at.f, at.g, monitor, log)
-    if not (solution.converged or is_feasible(problem)):
+    else:
+        algorithm = sinkhorn_newton_sparse if method == "sns-paper" else annealed_newton
+        at, counts = algorithm(problem, start, monitor)
+        log |= counts
+    solution = report(problem, support, at.f, at.g, monitor, log)
+    if solution.status in ("max_iter", "precision") and not is_feasible(problem):
         raise ValueError(
             "M forbids too many pairs: no plan that avoids its infinite costs has marginals "
             "a and b; make some of those costs finite or change the masses"
@@ -184,7 +190,8 @@ def _cost(M: ArrayLike) -> NDArray[np.float64]:
     return cost
 
 
-def _masses(x: ArrayLike | None, name: str, length: int) -> Vector:
+def masses(x: ArrayLike | None, name: str, length: int) -> Vector:
+    """Return masses for one side of a problem: checked, uniform if there are none."""
     if x is None or np.size(x) == 0:
         return np.full(length, 1.0 / length)
     mass = real_array(x, name, 1)
@@ -203,25 +210,31 @@ def _masses(x: ArrayLike | None, name: str, length: int) -> Vector:
     return mass
 
 
-def _canonical(M: NDArray[np.float64], a: Vector, b: Vector, reg: float) -> tuple[Problem, Support]:
+def shared_mass(a: Vector, b: Vector) -> float:
+    """Return the total mass, once it is the same on both sides."""
     total_a, total_b = float(a.sum()), float(b.sum())
     if abs(total_a - total_b) > MASS_MISMATCH * max(total_a, total_b):
         raise ValueError(
             f"a must sum to the same total as b: got {total_a:.9g} and {total_b:.9g}; divide each "
             "by its sum, or use unbalanced transport"
         )
+    return total_a
+
+
+def _canonical(M: NDArray[np.float64], a: Vector, b: Vector, reg: float) -> tuple[Problem, Support]:
     rows, columns = np.flatnonzero(a), np.flatnonzero(b)
-    support = Support(rows, columns, M.shape, total_a)
-    if not support.is_whole:
+    support = Support(rows, columns, M.shape, shared_mass(a, b))
+    if M.shape != (rows.size, columns.size):
         M = M[np.ix_(rows, columns)]
-    for axis, side, index in ((1, "row", rows), (0, "column", columns)):
+    sides = ((1, "row", rows), (0, "column", columns)) if M.max() == np.inf else ()
+    for axis, side, index in sides:
         closed = np.flatnonzero(M.min(axis=axis) == np.inf)
         if closed.size:
             raise ValueError(
                 f"M must leave each {side} with mass a finite cost: got only infinite costs in "
                 f"{side} {index[closed[0]]}; make one finite or set its mass to zero"
             )
-    return Problem(M, a[rows] / total_a, b[columns] / total_b, reg), support
+    return Problem(M, a[rows] / a.sum(), b[columns] / b.sum(), reg), support
 
 
 def _start(potentials: tuple[ArrayLike, ArrayLike] | None, support: Support) -> Vector:
@@ -239,16 +252,24 @@ def _start(potentials: tuple[ArrayLike, ArrayLike] | None, support: Support) -> 
     return np.where(np.isfinite(g), g, 0.0)
 
 
-def _report(
-    problem: Problem, support: Support, f: Vector, g: Vector, monitor: Monitor, log: dict[str, Any]
+def report(
+    problem: Problem | PointProblem,
+    support: Support,
+    f: Vector,
+    g: Vector,
+    monitor: Monitor,
+    log: dict[str, Any],
 ) -> Solution:
     """Recompute both marginals and build the result on them."""
     rows, columns = problem.marginals(f, g)
     error = float(np.abs(rows - problem.a).sum() + np.abs(columns - problem.b).sum())
     converged = error <= monitor.tol
-    status = monitor.status
-    if converged or status == "converged":
-        status = "converged" if converged else "precision"
+    status: Status = "converged" if converged else monitor.status
+    rounding = _rounding(problem, f, g)
+    # From 1 on no digit of the plan is right, and nothing bounds the error; both may be NaN.
+    at_floor = rounding >= 1.0 or not error >= ROUNDINGS * rounding
+    if not converged and (status == "converged" or (status == "max_iter" and at_floor)):
+        status = "precision"
     mass, reg = support.mass, problem.reg
     f = f + reg * np.log(mass)
     # <P, M> + reg sum P log P = f.P1 + g.P'1 because log P = (f + g - M) / reg.
@@ -256,6 +277,7 @@ def _report(
     value = mass * float(rows @ f + columns @ g - reg * logs)
     n_iter = len(monitor.errors) - 1
     log |= {"err": monitor.errors, "seconds": monitor.seconds, "niter": n_iter}
+    log["sinkhorn"] = n_iter - log.get("newton", 0) - log.get("refused", 0)
     return Solution(
         potentials=(support.expand(f, 0, -np.inf), support.expand(g, 1, -np.inf)),
         value=value,
@@ -270,7 +292,14 @@ def _report(
     )
 
 
-def _shortfall(solution: Solution) -> str:
+def _rounding(problem: Problem | PointProblem, f: Vector, g: Vector) -> float:
+    """Return the relative error that float64 leaves in the entries of the plan."""
+    largest = float(np.abs(f).max() + np.abs(g).max())
+    return float(np.finfo(np.float64).eps) * largest / problem.reg
+
+
+def shortfall(solution: Solution) -> str:
+    """Return what to tell about a solution that missed its tolerance."""
     remedy = {
         "max_iter": "raise max_iter or reg",
         "time_limit": "raise time_limit or reg",

@@ -3,6 +3,7 @@
 from sparsenum.sparse.cg import CGResult, cg
 from sparsenum.sparse.formats import CSR, ELL, transpose
 from sparsenum.sparse.products import rows_times_sparse, spmm, spmv, spmv_t
+from sparsenum.sparse.schur import schur_cg, schur_direct
 from sparsenum.sparse.selection import row_top_k
 
 __all__ = [
@@ -12,6 +13,8 @@ __all__ = [
     "cg",
     "row_top_k",
     "rows_times_sparse",
+    "schur_cg",
+    "schur_direct",
     "spmm",
     "spmv",
     "spmv_t",

@@ -1,5 +1,7 @@
 """Kernels on compressed rows. Indices are unsigned: numba then drops its wrap-around branch."""
 
+import math
+
 import numpy as np
 
 from sparsenum._numba import kernel
@@ -10,6 +12,7 @@ __all__ = [
     "fill_transpose",
     "row_top_k",
     "rows_times_sparse",
+    "schur_cg",
     "spmm",
     "spmv",
     "spmv_t",
@@ -86,6 +89,57 @@ def rows_times_sparse(a_indptr, a_indices, a_data, b_indptr, b_indices, b_data, 
             weight, row = a_data[p], a_indices[p]
             for q in range(b_indptr[row], b_indptr[row + np.uint32(1)]):
                 Y[i, b_indices[q]] += weight * b_data[q]
+
+
+@kernel
+def schur_cg(Q, Qt, weight, diagonal, b, rtol, max_iter, x):
+    """Solve (diag(weight) - Q'Q) x = b from zero by Jacobi-CG, Q and Qt as CSR triples.
+
+    Return the number of products and the 2-norm of the residual over that of b, both in the norm
+    of the preconditioner.
+    """
+    q_ptr, q_ind, q_val = Q
+    t_ptr, t_ind, t_val = Qt
+    n, m = q_ptr.size - 1, b.size
+    x[:] = 0.0
+    r = b.copy()
+    z = b / diagonal
+    p = z.copy()
+    y = np.empty(n)
+    Ap = np.empty(m)
+    rz = 0.0
+    for j in range(m):
+        rz += r[j] * z[j]
+    first = rz
+    n_iter = 0
+    while rz > rtol * rtol * first and n_iter < max_iter:
+        for i in range(n):
+            total = 0.0
+            for k in range(q_ptr[i], q_ptr[i + 1]):
+                total += q_val[k] * p[q_ind[k]]
+            y[i] = total
+        curvature = 0.0
+        for j in range(m):
+            total = 0.0
+            for k in range(t_ptr[j], t_ptr[j + 1]):
+                total += t_val[k] * y[t_ind[k]]
+            Ap[j] = weight[j] * p[j] - total
+            curvature += p[j] * Ap[j]
+        n_iter += 1
+        if not curvature > 0.0:
+            break
+        alpha = rz / curvature
+        previous = rz
+        rz = 0.0
+        for j in range(m):
+            x[j] += alpha * p[j]
+            r[j] -= alpha * Ap[j]
+            z[j] = r[j] / diagonal[j]
+            rz += r[j] * z[j]
+        beta = rz / previous
+        for j in range(m):
+            p[j] = z[j] + beta * p[j]
+    return n_iter, math.sqrt(rz / first) if first > 0.0 else 0.0
 
 
 @kernel
