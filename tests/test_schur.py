@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sparsenum.sparse import schur, schur_cg, schur_direct
 
-DIRECT = {"dense": 2000, "sparse": 0}
+DIRECT = {"dense": -1.0, "sparse": 2.0}  # shares of non-zeros above which it is dense
 
 
 @st.composite
@@ -27,7 +27,7 @@ def systems(draw, leaks=(0.0,)):
 
 def direct(route, Q, weight, b):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(schur, "DENSE_MOST", DIRECT[route])
+        patch.setattr(schur, "DENSE_SHARE", DIRECT[route])
         return schur_direct(strategies.from_dense(Q), weight, b)
 
 

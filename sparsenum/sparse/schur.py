@@ -9,7 +9,9 @@ from sparsenum.sparse.cg import CGResult, Vector
 from sparsenum.sparse.formats import CSR, transpose
 
 RIDGE = 1e-13  # added to the diagonal, scaled to one, so that a singular system has a factor
-DENSE_MOST = 2000  # unknowns up to which the dense factorisation is taken
+# A matrix with more non-zeros than this share, and no more unknowns than this, is factorised as a
+# dense one; all others as sparse ones, on one thread and nearly without fill.
+DENSE_SHARE, DENSE_MOST = 0.2, 4000
 
 
 def schur_cg(
@@ -82,7 +84,7 @@ def schur_direct(Q: CSR, weight: ArrayLike, b: ArrayLike) -> Vector:
     Returns
     -------
     ndarray, shape (m,)
-        The solution. Dense Cholesky, O(m^3), up to 2,000 unknowns; sparse LU beyond.
+        The solution. Sparse LU, or dense Cholesky, O(m^3), where a fifth of the matrix is filled.
 
     Raises
     ------
@@ -96,7 +98,7 @@ def schur_direct(Q: CSR, weight: ArrayLike, b: ArrayLike) -> Vector:
     scaled = Q.to_scipy()
     scaled.data = scaled.data * scale[Q.indices]
     product = scaled.T @ scaled
-    if b.size <= DENSE_MOST:
+    if product.nnz > DENSE_SHARE * b.size**2 and b.size <= DENSE_MOST:
         from scipy.linalg import cho_factor, cho_solve
 
         S = -product.toarray()
