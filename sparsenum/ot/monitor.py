@@ -6,14 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-Status = Literal["converged", "max_iter", "time_limit", "stopped", "precision"]
+Status = Literal["converged", "max_iter", "time_limit", "stopped", "stalled", "precision"]
 
 # The loop aims a little below the tolerance, so that the rounding of the final check cannot
 # turn a converged result into one that just missed.
 GOAL = 0.9
 
-# Where the error is small and has not fallen by a thousandth for so many iterations, float64 has
-# no more digits to give.
+# Where the error is small and has not fallen by a thousandth for so many iterations, it will not.
 PATIENCE, SMALL, PROGRESS = 100, 1e-6, 0.999
 
 
@@ -82,6 +81,6 @@ class Monitor:
         if error < PROGRESS * self._best:
             self._best, self._best_at = error, n_iter
         elif more and error < SMALL and n_iter - self._best_at > PATIENCE:
-            self.status = "precision"
+            self.status = "stalled"
             return False
         return more

@@ -134,7 +134,7 @@ def direction(problem: DualProblem, at: Iterate, pace: Pace, goal: float) -> Vec
         pace.stalled = True
     try:
         return schur_direct(Q, weight, b)
-    except (np.linalg.LinAlgError, RuntimeError):  # singular beyond repair: go on with CG's best
+    except np.linalg.LinAlgError:  # singular beyond repair: go on with CG's best
         pace.stalled = False
         return schur_cg(Q, weight, b, rtol=rtol, max_iter=CG_MAX_ITER).x
 

@@ -41,8 +41,8 @@ class Solution:
     converged : bool
         Whether `marginal_error` is at most the tolerance.
     status : str
-        "converged"; "max_iter"; "time_limit"; "stopped" (by the callback); or "precision": float64
-        cannot bring the error further down at this cost and reg.
+        "converged"; "max_iter"; "time_limit"; "stopped" (by the callback); "stalled": no progress
+        any more; or "precision": float64 cannot represent a better plan at this cost and reg.
     n_iter : int
         Iterations: Newton steps, accepted or refused, and Sinkhorn sweeps on the whole plan.
     log : dict

@@ -168,7 +168,7 @@ def attempt(
         at, counts = algorithm(problem, start, monitor)
         log |= counts
     solution = report(problem, support, at.f, at.g, monitor, log)
-    if solution.status in ("max_iter", "precision") and not is_feasible(problem):
+    if solution.status in ("max_iter", "stalled", "precision") and not is_feasible(problem):
         raise ValueError(
             "M forbids too many pairs: no plan that avoids its infinite costs has marginals "
             "a and b; make some of those costs finite or change the masses"
@@ -268,7 +268,9 @@ def report(
     rounding = _rounding(problem, f, g)
     # From 1 on no digit of the plan is right, and nothing bounds the error; both may be NaN.
     at_floor = rounding >= 1.0 or not error >= ROUNDINGS * rounding
-    if not converged and (status == "converged" or (status == "max_iter" and at_floor)):
+    if not converged and (
+        status == "converged" or (status in ("max_iter", "stalled") and at_floor)
+    ):
         status = "precision"
     mass, reg = support.mass, problem.reg
     f = f + reg * np.log(mass)
@@ -304,6 +306,7 @@ def shortfall(solution: Solution) -> str:
         "max_iter": "raise max_iter or reg",
         "time_limit": "raise time_limit or reg",
         "stopped": "the callback stopped it",
+        "stalled": "no more progress; raise tol or reg",
         "precision": "float64 has no more at this cost and reg; raise tol or reg",
         "converged": "",
     }[solution.status]

@@ -91,7 +91,7 @@ def schur_direct(Q: CSR, weight: ArrayLike, b: ArrayLike) -> Vector:
     ValueError
         If the lengths do not fit.
     numpy.linalg.LinAlgError
-        If the matrix is not positive even with the ridge.
+        If the matrix is singular even with the ridge.
     """
     weight, b = _sides(Q, weight, b)
     scale = 1.0 / np.sqrt(weight)
@@ -109,7 +109,11 @@ def schur_direct(Q: CSR, weight: ArrayLike, b: ArrayLike) -> Vector:
         from scipy.sparse.linalg import splu
 
         S = (diags_array(np.full(b.size, 1.0 + RIDGE)) - product).tocsc()
-        y = splu(S, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True}).solve(scale * b)
+        try:
+            factor = splu(S, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
+        except RuntimeError as error:  # how SuperLU calls a singular matrix
+            raise np.linalg.LinAlgError(str(error)) from None
+        y = factor.solve(scale * b)
     return scale * y
 
 
