@@ -129,7 +129,7 @@ def main() -> None:
 
     source, target = image(THREE), image(EIGHT)
     problem = squared_distances(), source.ravel(), target.ravel()
-    newton = fastest(partial(run_ours, "Sinkhorn-Newton-Sparse", "sns", problem))
+    newton = fastest(partial(run_ours, "Sinkhorn-Newton-Sparse", "auto", problem))
     scaling = fastest(partial(run_ours, "Sinkhorn (ours)", "sinkhorn", problem))
     peer = fastest(partial(run_pot, problem))
     show([newton, scaling, peer], problem)

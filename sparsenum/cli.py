@@ -74,7 +74,9 @@ def _add_solve(commands: Any) -> None:
         "--tol", type=float, default=1e-9, help="1-norm of the marginal error (%(default)s)"
     )
     parser.add_argument("--max-iter", type=int, metavar="N", help="cap on the iterations")
-    parser.add_argument("--method", choices=("sns", "sinkhorn"), default="sns")
+    parser.add_argument(
+        "--method", choices=("auto", "sns", "sns-paper", "sinkhorn"), default="auto"
+    )
     parser.add_argument(
         "--out", type=Path, metavar="PLAN.npz", help="write the sparse plan, for scipy's load_npz"
     )

@@ -1,6 +1,7 @@
 """The benchmark report: tables that cannot be typed wrong, in the places marked for them."""
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -93,3 +94,12 @@ def test_a_file_without_markers_is_an_error_and_stays(results, tmp_path):
     assert done.returncode == 2
     assert "<!-- bench:ot -->" in done.stderr
     assert readme.read_text() == "Nothing here\n"
+
+
+def test_the_readme_shows_what_was_measured():
+    root = REPORT.parents[1]
+    report = runpy.run_path(str(REPORT))
+    results = json.loads((root / "benches" / "results.json").read_text("utf-8"))
+    readme = (root / "README.md").read_text("utf-8")
+    assert report["replace_sections"](readme, report["markdown"](results)) == readme
+    assert readme.count("| --: |") >= 4
