@@ -60,14 +60,22 @@ class Annealer:
 
     def stage(self, psi: Vector, reg: float, sweeps: int, goal: float) -> Stage:
         """Sweep at `reg` from `psi` until the error is below `goal`, at most `sweeps` times."""
-        n, m = self.problem.M.shape
-        top, u, sums = np.empty(n), np.empty(n, np.float32), np.empty(m, np.float32)
+        n = self.a.size
+        top, u = np.empty(n), np.empty(n, np.float32)
         g = psi + reg * self.log_b
-        _cpu.anneal_stage(self.problem.M, self.a, g, reg, self.K, top, u, sums)
+        M, K, a, summed = self.problem.M, self.K, self.a, self.problem.summed
+
+        def begin(rows: slice, sums: Vector32) -> None:
+            _cpu.anneal_stage(M[rows], a[rows], g, reg, K[rows], top[rows], u[rows], sums)
+
+        def go_on(rows: slice, sums: Vector32) -> None:
+            _cpu.scaling_sweep(K[rows], a[rows], v, u[rows], sums)
+
+        sums = summed(begin, np.float32)
         errors = [float(np.abs(sums - self.b).sum())]
         v = self._correction(sums)
         while self.monitor.tick(errors[-1]) and errors[-1] > goal and len(errors) < sweeps:
-            _cpu.scaling_sweep(self.K, self.a, v, u, sums)
+            sums = summed(go_on, np.float32)
             errors.append(float(np.abs(np.multiply(v, sums, dtype=np.float64) - self.b).sum()))
             v = self._correction(sums)
         phi = reg * np.log(np.maximum(u, TINY).astype(np.float64) / self.a) - top

@@ -1,11 +1,13 @@
 """The canonical problem that the algorithms see: float64, positive masses that sum to one."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsenum._threads import by_rows
 from sparsenum.ot import _cpu
 from sparsenum.sparse import CSR
 
@@ -42,12 +44,32 @@ class Problem:
     a: Vector
     b: Vector
     reg: float
+    n_threads: int = 1
 
     def iterate(self, g: Vector) -> Iterate:
         """Eliminate f for a given g: one fused pass over M."""
-        f, column_sums = np.empty_like(self.a), np.empty_like(self.b)
-        _cpu.row_update(self.M, self.a, g, self.reg, f, column_sums)
+        f = np.empty_like(self.a)
+
+        def update(rows: slice, sums: Vector) -> None:
+            _cpu.row_update(self.M[rows], self.a[rows], g, self.reg, f[rows], sums)
+
+        column_sums = self.summed(update)
         return Iterate(f, g, column_sums, float(np.abs(column_sums - self.b).sum()))
+
+    def summed(
+        self, work: Callable[[slice, NDArray[Any]], None], dtype: Any = np.float64
+    ) -> NDArray[Any]:
+        """Let `work` write the column sums of each block of rows, and add them up in order."""
+
+        def block(rows: slice) -> NDArray[Any]:
+            sums = np.empty(self.b.size, dtype)
+            work(rows, sums)
+            return sums
+
+        first, *others = by_rows(block, self.M.shape, self.n_threads)
+        for sums in others:
+            first += sums
+        return first
 
     def sinkhorn_sweep(self, at: Iterate) -> Iterate:
         """Correct the columns, then the rows: one Sinkhorn iteration in potentials."""
@@ -71,14 +93,23 @@ class Problem:
 
     def marginals(self, f: Vector, g: Vector) -> tuple[Vector, Vector]:
         """Return the row and column sums of the plan, computed afresh."""
-        rows, columns = np.empty_like(self.a), np.empty_like(self.b)
-        _cpu.plan_sums(self.M, f, g, self.reg, rows, columns)
-        return rows, columns
+        row_sums = np.empty_like(self.a)
 
-    def plan(self, f: Vector, g: Vector) -> NDArray[np.float64]:
-        """Return the dense plan, shape (n, m)."""
-        P = np.empty_like(self.M)
-        _cpu.plan(self.M, f, g, self.reg, P)
+        def add_up(rows: slice, sums: Vector) -> None:
+            _cpu.plan_sums(self.M[rows], f[rows], g, self.reg, row_sums[rows], sums)
+
+        return row_sums, self.summed(add_up)
+
+    def plan(
+        self, f: Vector, g: Vector, out: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float64]:
+        """Return the dense plan, shape (n, m), in `out` if there is one."""
+        P = np.empty_like(self.M) if out is None else out
+
+        def write(rows: slice) -> None:
+            _cpu.plan(self.M[rows], f[rows], g, self.reg, P[rows])
+
+        by_rows(write, P.shape, self.n_threads)
         return P
 
     def sparse_plan(

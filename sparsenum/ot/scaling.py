@@ -1,6 +1,9 @@
 """Sinkhorn's algorithm, one fused pass over the kernel for each iteration."""
 
+from functools import partial
+
 import numpy as np
+from numpy.typing import NDArray
 
 from sparsenum.ot import _cpu
 from sparsenum.ot.monitor import Monitor
@@ -31,7 +34,7 @@ def sinkhorn(problem: Problem, g: Vector, monitor: Monitor) -> Iterate:
         # One sweep in potentials, then sweeps by scaling until a scaling grows too large.
         at = problem.sinkhorn_sweep(at)
         proceed = monitor.proceed(at.error)
-        _cpu.plan(problem.M, at.f, at.g, problem.reg, K)
+        problem.plan(at.f, at.g, out=K)
         u, v = np.ones_like(problem.a), np.ones_like(problem.b)
         sums, error = at.column_sums.copy(), at.error
         while proceed and sums.min() > UNDERFLOW:
@@ -39,9 +42,16 @@ def sinkhorn(problem: Problem, g: Vector, monitor: Monitor) -> Iterate:
             if not 1 / LARGEST_SCALING < corrected.min() <= corrected.max() < LARGEST_SCALING:
                 break
             v = corrected
-            _cpu.scaling_sweep(K, problem.a, v, u, sums)
+            sums = problem.summed(partial(sweep, K, problem.a, u, v))
             error = float(np.abs(v * sums - problem.b).sum())
             proceed = monitor.proceed(error)
         f, g = at.f + problem.reg * np.log(u), at.g + problem.reg * np.log(v)
         at = Iterate(f, g, v * sums, error)
     return at
+
+
+def sweep(
+    K: NDArray[np.float64], a: Vector, u: Vector, v: Vector, rows: slice, sums: Vector
+) -> None:
+    """Scale some rows, and write their share of the column sums."""
+    _cpu.scaling_sweep(K[rows], a[rows], v, u[rows], sums)

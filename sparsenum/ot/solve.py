@@ -69,7 +69,8 @@ def solve(
     potentials_init : tuple of array_like, optional
         Start (f, g) in cost units, as in ``Solution.potentials``; zeros by default.
     n_threads : int, optional
-        Most threads to use; the kernels of this version use one.
+        Threads for passes over more than a million costs; 1 by default. The result does not
+        depend on it. Small products and everything on sparse supports stay on one thread.
     device : {"cpu", "cuda"}, default "cpu"
         Where to run. There is no CUDA backend in this version.
     callback : callable, optional
@@ -146,8 +147,7 @@ def attempt(
     choice(method, "method", MAX_ITER)
     if choice(device, "device", ("cpu", "cuda")) == "cuda":
         raise DeviceError("device='cuda' is not part of this version; use device='cpu'")
-    if n_threads is not None:
-        whole(n_threads, "n_threads", lower=1)
+    threads = 1 if n_threads is None else whole(n_threads, "n_threads", lower=1)
     if reg is None:
         raise ValueError("reg must be given; for unregularised transport use POT's ot.emd")
     reg = positive(reg, "reg", "it is the strength of the entropy, in the unit of M")
@@ -156,7 +156,8 @@ def attempt(
     if time_limit is not None:
         time_limit = positive(time_limit, "time_limit", "it is in seconds")
     M = _cost(M)
-    problem, support = _canonical(M, masses(a, "a", M.shape[0]), masses(b, "b", M.shape[1]), reg)
+    sides = masses(a, "a", M.shape[0]), masses(b, "b", M.shape[1])
+    problem, support = _canonical(M, *sides, reg, threads)
 
     monitor = Monitor(tol, limit, time_limit, callback)
     start = _start(potentials_init, support)
@@ -221,7 +222,9 @@ def shared_mass(a: Vector, b: Vector) -> float:
     return total_a
 
 
-def _canonical(M: NDArray[np.float64], a: Vector, b: Vector, reg: float) -> tuple[Problem, Support]:
+def _canonical(
+    M: NDArray[np.float64], a: Vector, b: Vector, reg: float, n_threads: int
+) -> tuple[Problem, Support]:
     rows, columns = np.flatnonzero(a), np.flatnonzero(b)
     support = Support(rows, columns, M.shape, shared_mass(a, b))
     if M.shape != (rows.size, columns.size):
@@ -234,7 +237,7 @@ def _canonical(M: NDArray[np.float64], a: Vector, b: Vector, reg: float) -> tupl
                 f"M must leave each {side} with mass a finite cost: got only infinite costs in "
                 f"{side} {index[closed[0]]}; make one finite or set its mass to zero"
             )
-    return Problem(M, a[rows] / a.sum(), b[columns] / b.sum(), reg), support
+    return Problem(M, a[rows] / a.sum(), b[columns] / b.sum(), reg, n_threads), support
 
 
 def _start(potentials: tuple[ArrayLike, ArrayLike] | None, support: Support) -> Vector:
