@@ -158,3 +158,12 @@ def test_sinkhorn_sweep_where_a_column_has_underflowed():
     assert at.column_sums[2] == 0.0
     after = problem.sinkhorn_sweep(at)
     np.testing.assert_allclose(after.g, naive.column_update(M, problem.b, at.f, 1e-3), rtol=1e-10)
+
+
+@pytest.mark.parametrize("size", range(12))
+def test_highest_is_the_maximum_of_a_stretch(size):
+    rng = np.random.default_rng(size)
+    x = rng.standard_normal(size + 4)
+    x[rng.random(x.size) < 0.3] = -np.inf
+    expected = max(x[2 : 2 + size], default=-np.inf)
+    assert _cpu.highest(x, 2, 2 + size) == expected

@@ -30,9 +30,6 @@ __all__ = [
 ]
 
 
-LANES = 16  # comparisons that are done side by side
-
-
 @formula
 def exp_v1(x):
     """Return e^x for -700 <= x <= 0.3 within 4e-16, branch-free, so that loops vectorise."""
@@ -63,26 +60,21 @@ def exp_or_zero(x):
 
 
 @kernel
-def highest(row, lanes):
-    """Return the largest entry of a row, lane by lane: a plain maximum does not vectorise.
+def highest(x, start, stop):
+    """Return the largest of x[start:stop], in four chains that do not wait for one another.
 
-    NaN forbids LLVM to reorder comparisons; lanes (16,) do the reordering by hand.
+    NaN forbids LLVM to reorder comparisons, so a plain maximum takes one latency an entry.
     """
-    width = lanes.size
-    best = -np.inf
-    rest = 0
-    if row.size >= 4 * width:
-        lanes[:] = -np.inf
-        for start in range(0, row.size - width + 1, width):
-            for lane in range(width):
-                x = row[start + lane]
-                lanes[lane] = x if x > lanes[lane] else lanes[lane]
-        for lane in range(width):
-            best = max(best, lanes[lane])
-        rest = row.size - row.size % width
-    for j in range(rest, row.size):
-        best = max(best, row[j])
-    return best
+    a = b = c = d = -np.inf
+    whole = start + (stop - start) // 4 * 4
+    for p in range(start, whole, 4):
+        a = max(a, x[p])
+        b = max(b, x[p + 1])
+        c = max(c, x[p + 2])
+        d = max(d, x[p + 3])
+    for p in range(whole, stop):
+        a = max(a, x[p])
+    return max(max(a, b), max(c, d))
 
 
 @kernel
@@ -90,11 +82,11 @@ def row_update(M, a, g, reg, f, column_sums):
     """Set f so that the rows of P sum to a, and add up its columns, in one pass over M."""
     n, m = M.shape
     column_sums[:] = 0.0
-    row, lanes = np.empty(m), np.empty(LANES)
+    row = np.empty(m)
     for i in range(n):
         for j in range(m):
             row[j] = (g[j] - M[i, j]) / reg
-        top = highest(row, lanes)
+        top = highest(row, 0, m)
         total = 0.0
         for j in range(m):
             row[j] = exp_or_zero(row[j] - top)
@@ -198,11 +190,11 @@ def anneal_stage(M, a, g, reg, K, top, u, column_sums):
     n, m = M.shape
     zero = np.float32(0)
     column_sums[:] = zero
-    row, lanes = np.empty(m), np.empty(LANES)
+    row = np.empty(m)
     for i in range(n):
         for j in range(m):
             row[j] = g[j] - M[i, j]
-        best = highest(row, lanes)
+        best = highest(row, 0, m)
         top[i] = best
         total = zero
         for j in range(m):
@@ -283,10 +275,9 @@ def support_row_update(indptr, indices, cost, a, g, reg, f, P, column_sums):
     column_sums[:] = 0.0
     for i in range(a.size):
         start, stop = indptr[i], indptr[i + 1]
-        top = -np.inf
         for p in range(start, stop):
             P[p] = (g[indices[p]] - cost[p]) / reg
-            top = max(top, P[p])
+        top = highest(P, np.int64(start), np.int64(stop))
         total = 0.0
         for p in range(start, stop):
             P[p] = exp_or_zero(P[p] - top)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sparsenum.ot.anneal import Stage
 from sparsenum.ot.monitor import GOAL, Monitor
 from sparsenum.ot.newton import DAMPING_PER_ERROR, Pace, newton_step, sinkhorn_sweep
-from sparsenum.ot.problem import SAMPLE, Iterate, Vector
+from sparsenum.ot.problem import SAMPLE, Iterate, Masses, Vector
 from sparsenum.ot.support import Restricted, is_full, narrow
 from sparsenum.sparse import CSR
 
@@ -33,20 +33,8 @@ ROUGH_ERROR, ROUGH_RATIO = 0.15, 20.0  # where Newton's method had better wait f
 FORESIGHT = 12.0  # reg by which extrapolated potentials may move
 
 
-class Cost(Protocol):
+class Cost(Masses, Protocol):
     """What the levels need of a problem whose cost may not be at hand as a matrix."""
-
-    @property
-    def a(self) -> Vector:
-        """Row masses."""
-
-    @property
-    def b(self) -> Vector:
-        """Column masses."""
-
-    @property
-    def reg(self) -> float:
-        """Strength of the entropy."""
 
     def row_costs(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return some rows of the cost."""
@@ -174,10 +162,10 @@ def descend(
     extrapolation in reg, and are not left before a full Newton step changes little.
     """
     levels = Levels(problem, monitor, warm.phi, warm.psi, Pace(0.0))
-    previous, reg = warm.reg, max(problem.reg, warm.reg / factor)
+    reg = max(problem.reg, warm.reg / factor)
     done: list[tuple[float, Vector, Vector]] = []
-    extra = 2.0 * previous
-    while reg > problem.reg * (1 + 1e-12):
+    extra = 2.0 * warm.reg
+    while reg > problem.reg:
         newton, rounds, why = levels.pace.newton, 0, ""
         _foresee(levels, done, reg)
         while rounds < LEVEL_ROUNDS and why not in ("goal", "stop"):
@@ -189,7 +177,7 @@ def descend(
         done = [*done[-1:], (reg, levels.phi, levels.psi)] if why == "goal" else []
         if levels.pace.newton - newton > 3 or rounds > 1:
             factor = 2.0  # a hard problem: go down in smaller steps
-        previous, reg = reg, max(problem.reg, reg / factor)
+        reg = max(problem.reg, reg / factor)
     _foresee(levels, done, problem.reg)
     at, certified = _finish(levels, extra)
     return at, _counts(levels), certified

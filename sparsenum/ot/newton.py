@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsenum.ot.problem import UNDERFLOW, Iterate, Vector
+from sparsenum.ot.problem import UNDERFLOW, Iterate, Masses, Vector
 from sparsenum.sparse import CSR, cg, schur_cg, schur_direct
 
 # An entry of the plan stays in the Hessian if it exceeds this share of its row or of its column.
@@ -33,20 +33,8 @@ ARMIJO, FALL, UNCHANGED = 1e-4, 0.5, 1e-12
 SWEEP_MOST = 20.0  # largest change of a log-scaling by a Sinkhorn sweep
 
 
-class DualProblem(Protocol):
+class DualProblem(Masses, Protocol):
     """What Newton's method needs of a problem, whole or restricted to a support."""
-
-    @property
-    def a(self) -> Vector:
-        """Row masses."""
-
-    @property
-    def b(self) -> Vector:
-        """Column masses."""
-
-    @property
-    def reg(self) -> float:
-        """Strength of the entropy."""
 
     def iterate(self, g: Vector) -> Iterate:
         """Eliminate f for a given g."""

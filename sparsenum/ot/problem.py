@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,22 @@ class Iterate(NamedTuple):
     column_sums: Vector
     error: float
     entries: Vector | None = None
+
+
+class Masses(Protocol):
+    """What all problems have, whatever their cost looks like."""
+
+    @property
+    def a(self) -> Vector:
+        """Row masses, positive, of sum one."""
+
+    @property
+    def b(self) -> Vector:
+        """Column masses, positive, of sum one."""
+
+    @property
+    def reg(self) -> float:
+        """Strength of the entropy."""
 
 
 @dataclass(frozen=True, slots=True)
