@@ -16,9 +16,11 @@ BLOCK = 2**20  # entries of a block, about a millisecond of work: less is not wo
 def by_rows(work: Callable[[slice], T], shape: tuple[int, int], n_threads: int) -> list[T]:
     """Return what `work` makes of each block of rows of a matrix, in order."""
     n, m = shape
+    if n * m <= BLOCK:
+        return [work(slice(0, n))]
     size = max(1, BLOCK // m)
     blocks = [slice(start, min(start + size, n)) for start in range(0, n, size)]
-    if n_threads == 1 or len(blocks) == 1:
+    if n_threads == 1:
         return [work(block) for block in blocks]
     with ThreadPoolExecutor(n_threads) as pool:
         return list(pool.map(work, blocks))

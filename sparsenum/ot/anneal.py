@@ -1,5 +1,7 @@
 """Cheap dense stages in float32: how a solve gets from nothing to potentials worth refining."""
 
+from __future__ import annotations  # else each call would evaluate those of its inner functions
+
 from dataclasses import dataclass
 
 import numpy as np

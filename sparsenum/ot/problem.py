@@ -1,5 +1,7 @@
 """The canonical problem that the algorithms see: float64, positive masses that sum to one."""
 
+from __future__ import annotations  # else each call would evaluate those of its inner functions
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
