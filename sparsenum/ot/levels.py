@@ -19,8 +19,8 @@ from sparsenum.sparse import CSR
 COARSE = 12.0
 ROOM = 4.0  # reg by which potentials may move before a support has to be cut anew
 DROPPED = 1e-2  # share of the tolerance that the certified support may leave out
-WIDTHS = (4.0, 2.5, 1.6, 1.0)  # one wide support serves several levels, if it is sparse enough:
-WIDE_DENSITY = 0.12
+WIDTHS = (4.0, 2.5, 1.6, 1.0)  # one wide support serves several levels, if it is sparse enough
+WIDE_DENSITY, WIDE_MOST = 0.12, 2**23  # and does not hold too many entries
 REPAIRS = 5
 
 LEVEL_GOAL = 2e-3  # error at which a level is left
@@ -90,9 +90,9 @@ class Levels:
     def support(self, width: float) -> Cut:
         """Return a support without empty rows or columns that misses no slack below `width`."""
         if self.wide is None or self.wide.reaches(self.phi, self.psi) < width:
-            wide = next(
-                (c * width for c in WIDTHS if self.density(c * width) < WIDE_DENSITY), width
-            )
+            pairs = self.problem.a.size * self.problem.b.size
+            limit = min(WIDE_DENSITY, WIDE_MOST / pairs)
+            wide = next((c * width for c in WIDTHS if self.density(c * width) < limit), width)
             self.wide = Cut(self._scan(wide), self.phi, self.psi, wide)
             self.largest = max(self.largest, self.wide.support.nnz)
         support = narrow(self.wide.support, self.phi, self.psi, width)
