@@ -91,7 +91,7 @@ def train(
     Two departures from the published rule, because they decide the quality: the gradient to grow
     by is that of the whole epoch, not of the last batch (which touches few rows), and the budget
     is kept row by row, so that no user or item starves. A newborn weight is zero and its optimiser
-    state fresh. At no time is there a dense table, mask or moment; the gradient to grow by exists for
+    state fresh. At no time is there a dense table, mask or moment; the gradient exists for
     a block of rows at a time.
 
     References
