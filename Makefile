@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DATA ?=
 OUT ?= demo-output
 
-.PHONY: demo test bench lint clean
+.PHONY: demo test test-torch bench lint clean
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
@@ -19,6 +19,10 @@ $(VENV)/demo.stamp: pyproject.toml | $(BIN)/python
 
 $(VENV)/test.stamp: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable . --group test
+	@touch $@
+
+$(VENV)/torch.stamp: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable . --group test --group torch
 	@touch $@
 
 $(VENV)/lint.stamp: pyproject.toml | $(BIN)/python
@@ -35,6 +39,10 @@ demo: $(VENV)/demo.stamp
 
 test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest
+
+# The tests that `make test` skips where torch is missing.
+test-torch: $(VENV)/torch.stamp
+	$(BIN)/python -m pytest tests/test_ot_tensors.py
 
 bench: $(VENV)/bench.stamp
 	$(BIN)/python -m pytest benches --benchmark-only --benchmark-json=benches/latest.json

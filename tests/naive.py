@@ -162,3 +162,14 @@ def scaling_sweep(K, a, v):
 def newton_direction(P, a, c, b, damping):
     """Solve (diag(c) (1 + damping) - P' diag(1/a) P) x = b - c, the Schur complement, densely."""
     return np.linalg.solve(np.diag(c * (1.0 + damping)) - P.T @ np.diag(1.0 / a) @ P, b - c)
+
+
+def plan_derivative(P, reg, dM, da, db):
+    """Move a plan along changes of cost and masses: solve the optimality conditions densely."""
+    n = P.shape[0]
+    r, c = P.sum(axis=1), P.sum(axis=0)
+    H = np.block([[np.diag(r), P], [P.T, np.diag(c)]])
+    change = P * dM
+    rhs = np.concatenate([reg * da + change.sum(axis=1), reg * db + change.sum(axis=0)])
+    moved = solve(H, rhs)
+    return P * (moved[:n, None] + moved[n:] - dM) / reg

@@ -1,31 +1,35 @@
 """The POT-shaped doors: `sinkhorn` and `sinkhorn2`, argument by argument as POT has them."""
 
-import sys
 import warnings
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from sparsenum._check import choice, positive, real_array, whole
 from sparsenum.errors import ConvergenceWarning
-from sparsenum.ot.monitor import Step
+from sparsenum.ot.monitor import printing
 from sparsenum.ot.solution import Solution
 from sparsenum.ot.solve import attempt
+from sparsenum.ot.tensors import TensorSolution, as_tensors, is_tensor, to_numpy
 
-# POT's stabilised variants differ from its plain one in the arithmetic only; ours is always safe.
+# POT's variants differ from its plain Sinkhorn in the arithmetic or in the order of the updates,
+# not in what they solve; ours is always safe.
 METHODS = {
     "sns": "sns",
     "sinkhorn": "sinkhorn",
     "sinkhorn_log": "sinkhorn",
     "sinkhorn_stabilized": "sinkhorn",
+    "sinkhorn_epsilon_scaling": "sns",  # annealed in reg, as this one is meant to be
+    "greenkhorn": "sinkhorn",
 }
+PLAN_ONLY = ("sinkhorn_epsilon_scaling", "greenkhorn")  # which POT's sinkhorn2 refuses
+TUNING = {"tau", "epsilon0", "numInnerItermax", "print_period"}  # of POT's variants: no need here
 OPTIONS = {"n_threads": None, "device": "cpu", "callback": None, "time_limit": None}
 WARNING = (
     "Sinkhorn did not converge. You might want to increase the number of iterations `numItermax` "
     "or the regularization parameter `reg`."
 )
-PRINT_PERIOD = 10  # iterations between two lines of verbose output
 
 
 def sinkhorn(
@@ -53,7 +57,8 @@ def sinkhorn(
     Parameters
     ----------
     a : array_like, shape (n,)
-        Masses of the rows; uniform if empty.
+        Masses of the rows; uniform if empty. Arrays of torch, jax, cupy and tensorflow are taken
+        as in `solve`: the result is of their type, and differentiable.
     b : array_like, shape (m,) or (m, k)
         Masses of the columns; uniform if empty. With k columns, k problems are solved and the
         vector of their costs ``<P, M>`` is returned, as in POT.
@@ -61,8 +66,9 @@ def sinkhorn(
         Cost; ``inf`` forbids a pair. A float32 cost gives a float32 plan, solved in float64.
     reg : float
         Strength of the entropy, in the unit of `M`; positive.
-    method : {"sns", "sinkhorn", "sinkhorn_log", "sinkhorn_stabilized"}, default "sns"
-        "sns" is what `solve` does by default; the others are one and the same log-safe Sinkhorn.
+    method : {"sns", "sinkhorn", …}, default "sns"
+        "sns" is what `solve` does by default, and "sinkhorn_epsilon_scaling" too; "sinkhorn",
+        "sinkhorn_log", "sinkhorn_stabilized" and "greenkhorn" are one log-safe Sinkhorn.
     numItermax : int, default 1000
         Cap on the iterations.
     stopThr : float, default 1e-9
@@ -77,16 +83,19 @@ def sinkhorn(
     warmstart : tuple of array_like, optional
         Start ``(log_u, log_v)``: dimensionless log-scalings, as returned in the log.
     **kwargs
-        `n_threads`, `device`, `callback` and `time_limit`, as in `solve`; nothing else.
+        `n_threads`, `device`, `callback` and `time_limit`, as in `solve`. What tunes POT's
+        variants (`tau`, `epsilon0`, `numInnerItermax`, `print_period`) is taken and not needed;
+        nothing else is.
 
     Returns
     -------
     plan : ndarray, shape (n, m)
         The plan (or the k costs).
     log : dict
-        Only with ``log=True``: ``err`` (one for each iteration), ``niter`` (their number; POT
-        gives the last index), ``u``, ``v``, ``log_u``, ``log_v``, ``alpha``, ``beta`` (reg times
-        those), ``warmstart``, ``status`` and ``marginal_error``.
+        Only with ``log=True``: ``err`` (one for each iteration), ``niter`` and ``n_iter`` (their
+        number; POT gives the last index), ``u``, ``v``, ``log_u``, ``log_v`` (and ``logu``,
+        ``logv``), ``alpha``, ``beta`` (reg times those), ``warmstart``, ``status`` and
+        ``marginal_error``.
 
     Raises
     ------
@@ -118,8 +127,7 @@ def sinkhorn(
     if np.ndim(b) == 2:
         return solver.costs(a, b, log)
     result = solver.run(a, b)
-    plan = result.plan.astype(solver.dtype, copy=False)
-    return (plan, solver.log(result)) if log else plan
+    return (solver.plan(result), solver.log(result)) if log else solver.plan(result)
 
 
 def sinkhorn2(
@@ -164,6 +172,8 @@ def sinkhorn2(
     >>> round(ot.sinkhorn2([0.5, 0.5], [0.5, 0.5], [[0.0, 1.0], [1.0, 0.0]], 1.0), 4)
     0.2689
     """
+    if str(method).lower() in PLAN_ONLY:
+        raise ValueError(f"Unknown method {method!r}: POT gives it to sinkhorn alone; use that")
     solver = _Solver(M, reg, method, numItermax, stopThr, verbose, warn, warmstart, kwargs)
     if np.ndim(b) == 2:
         return solver.costs(a, b, log)
@@ -187,20 +197,22 @@ class _Solver:
         warmstart: tuple[ArrayLike, ArrayLike] | None,
         options: dict[str, Any],
     ) -> None:
-        if unknown := options.keys() - OPTIONS.keys():
+        if unknown := options.keys() - OPTIONS.keys() - TUNING:
             raise TypeError(
                 f"sinkhorn got an unexpected keyword {sorted(unknown)[0]!r}: beside POT's named "
                 f"arguments only {', '.join(OPTIONS)} are known"
             )
+        options = {key: value for key, value in options.items() if key in OPTIONS}
         if verbose:
-            options = {**options, "callback": _verbose(options.get("callback"))}
-        self.M = real_array(M, "M", 2)
-        self.dtype = np.asarray(M).dtype if np.asarray(M).dtype == np.float32 else np.float64
+            options["callback"] = printing(options.get("callback"))
+        self.given = M
+        self.M = real_array(to_numpy(M), "M", 2)
+        self.dtype = np.float32 if np.asarray(to_numpy(M)).dtype == np.float32 else np.float64
         self.reg = reg
         self.warn = warn
         self.warmstart = warmstart
         self.keywords: dict[str, Any] = {
-            "method": METHODS[choice(method, "method", METHODS)],
+            "method": METHODS[choice(str(method).lower(), "method", METHODS)],
             "max_iter": whole(numItermax, "numItermax"),
             # POT takes zero for "as far as it goes".
             "tol": np.finfo(np.float64).tiny if stopThr == 0 else _threshold(stopThr),
@@ -208,42 +220,49 @@ class _Solver:
             **options,
         }
 
-    def run(self, a: ArrayLike, b: ArrayLike, start: Any = None) -> Solution:
+    def run(self, a: Any, b: Any, start: Any = None) -> Any:
         """Solve one problem from a pair of log-scalings, and warn in POT's words."""
         start = self.warmstart if start is None else start
         if start is not None:
-            start = tuple(self.reg * real_array(x, "warmstart", 1) for x in start)
-        result = attempt(self.M, a, b, self.reg, potentials_init=start, **self.keywords)
+            start = tuple(self.reg * real_array(to_numpy(x), "warmstart", 1) for x in start)
+        result = attempt(
+            self.M, to_numpy(a), to_numpy(b), self.reg, potentials_init=start, **self.keywords
+        )
         if self.warn and not result.converged:
             warnings.warn(WARNING, ConvergenceWarning, stacklevel=3)
-        return result
+        return as_tensors(result, (self.given, a, b), "autodiff")
 
-    def costs(self, a: ArrayLike, b: ArrayLike, log: bool) -> Any:
+    def plan(self, result: Any) -> Any:
+        """Return the plan in the caller's precision."""
+        return result.plan.astype(self.dtype, copy=False) if _is_numpy(result) else result.plan
+
+    def costs(self, a: Any, b: Any, log: bool) -> Any:
         """Solve one problem for each column of b."""
-        targets = real_array(b, "b", 2)
-        k = targets.shape[1]
+        targets = b.T if is_tensor(b) else np.ascontiguousarray(real_array(b, "b", 2).T)
+        k = len(targets)
         starts = [None] * k if self.warmstart is None else self.warmstart
         if len(starts) != k:
             raise ValueError(
                 f"warmstart must hold one pair for each of the {k} columns of b: got {len(starts)}"
             )
-        results = [
-            self.run(a, np.ascontiguousarray(t), s) for t, s in zip(targets.T, starts, strict=True)
-        ]
-        costs: NDArray[Any] = np.array([r.value_linear for r in results], self.dtype)
+        results = [self.run(a, t, s) for t, s in zip(targets, starts, strict=True)]
+        library = np if _is_numpy(results[0]) else results[0]._backend
+        costs = library.stack([r.value_linear for r in results])
+        costs = costs.astype(self.dtype, copy=False) if library is np else costs
         if not log:
             return costs
         logs = [self.log(r) for r in results]
-        stacked = {key: np.stack([entry[key] for entry in logs], axis=1) for key in SCALINGS}
+        stacked = {key: library.stack([entry[key] for entry in logs], axis=1) for key in SCALINGS}
         kept = {key: [entry[key] for entry in logs] for key in logs[0] if key not in SCALINGS}
         return costs, {**stacked, **kept}
 
-    def log(self, result: Solution) -> dict[str, Any]:
+    def log(self, result: Any) -> dict[str, Any]:
         """Return the union of the keys that POT's Sinkhorn variants log."""
         f, g = result.potentials
         log_u, log_v = f / self.reg, g / self.reg
+        exp = np.exp if _is_numpy(result) else result._backend.exp
         with np.errstate(over="ignore"):
-            u, v = np.exp(log_u), np.exp(log_v)
+            u, v = exp(log_u), exp(log_v)
         return {
             "err": result.log["err"],
             "niter": result.n_iter,
@@ -252,6 +271,8 @@ class _Solver:
             "v": v,
             "log_u": log_u,
             "log_v": log_v,
+            "logu": log_u,
+            "logv": log_v,
             "alpha": f,
             "beta": g,
             "warmstart": (log_u, log_v),
@@ -260,19 +281,12 @@ class _Solver:
         }
 
 
-SCALINGS = ("u", "v", "log_u", "log_v", "alpha", "beta")
+SCALINGS = ("u", "v", "log_u", "log_v", "logu", "logv", "alpha", "beta")
+
+
+def _is_numpy(result: Solution | TensorSolution) -> bool:
+    return isinstance(result, Solution)
 
 
 def _threshold(stopThr: float) -> float:
     return positive(stopThr, "stopThr", "it bounds the violation of the marginals")
-
-
-def _verbose(callback: Any) -> Any:
-    def show(step: Step) -> bool | None:
-        if step.n_iter % (20 * PRINT_PERIOD) == 0:
-            sys.stdout.write(f"{'It.':<5s}|{'Err':<12s}\n{'-' * 19}\n")
-        if step.n_iter % PRINT_PERIOD == 0:
-            sys.stdout.write(f"{step.n_iter:5d}|{step.marginal_error:8e}|\n")
-        return callback(step) if callback is not None else None
-
-    return show

@@ -1,6 +1,7 @@
 """When to stop, and what happened on the way."""
 
 import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ Status = Literal["converged", "max_iter", "time_limit", "stopped", "stalled", "p
 # The loop aims a little below the tolerance, so that the rounding of the final check cannot
 # turn a converged result into one that just missed.
 GOAL = 0.9
+
+PRINT_PERIOD = 10  # iterations between two lines of verbose output
 
 # Where the error is small and has not fallen by a thousandth for so many iterations, it will not.
 PATIENCE, SMALL, PROGRESS = 100, 1e-6, 0.999
@@ -84,3 +87,16 @@ class Monitor:
             self.status = "stalled"
             return False
         return more
+
+
+def printing(callback: Callback | None) -> Callback:
+    """Return a callback that writes a table of errors to standard output on its way."""
+
+    def show(step: Step) -> bool | None:
+        if step.n_iter % (20 * PRINT_PERIOD) == 0:
+            sys.stdout.write(f"{'It.':<5s}|{'Err':<12s}\n{'-' * 19}\n")
+        if step.n_iter % PRINT_PERIOD == 0:
+            sys.stdout.write(f"{step.n_iter:5d}|{step.marginal_error:8e}|\n")
+        return callback(step) if callback is not None else None
+
+    return show

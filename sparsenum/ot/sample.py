@@ -8,10 +8,12 @@ from numpy.typing import ArrayLike
 
 from sparsenum._check import choice, positive, real_array, whole
 from sparsenum.errors import ConvergenceWarning
+from sparsenum.ot.canonical import Support, masses, shared_mass
+from sparsenum.ot.certify import certify, shortfall
 from sparsenum.ot.monitor import Callback, Monitor
 from sparsenum.ot.points import Metric, PointProblem, Points, costs, multiscale_newton, tree_order
-from sparsenum.ot.solution import Solution, Support
-from sparsenum.ot.solve import MAX_ITER, masses, report, shared_mass, shortfall, solve
+from sparsenum.ot.solution import Solution
+from sparsenum.ot.solve import MAX_ITER, solve
 
 
 def solve_sample(
@@ -126,7 +128,7 @@ def solve_sample(
     at, counts, scales = multiscale_newton(problem, monitor)
     support = Support(rows, columns, (len(X), len(Y)), total)
     log: dict[str, Any] = {"method": "auto", "tol": tol, "scales": scales} | counts
-    solution = report(problem, support, at.f, at.g, monitor, log)
+    solution = certify(problem, support, at.f, at.g, monitor, log)
     if not solution.converged:
         warnings.warn(shortfall(solution), ConvergenceWarning, stacklevel=2)
     return solution

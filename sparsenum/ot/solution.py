@@ -3,12 +3,15 @@
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from sparsenum._check import choice, real_array
 from sparsenum.ot import _cpu
+from sparsenum.ot.canonical import RegType, Support
+from sparsenum.ot.gradient import Gradient, linear_gradient, pullback, value_gradient
 from sparsenum.ot.monitor import Status
 from sparsenum.ot.points import PointProblem
 from sparsenum.ot.problem import Problem, Vector
@@ -18,6 +21,12 @@ if TYPE_CHECKING:
     import scipy.sparse
 
 LEAST = 1e-17  # share of the mass that may go without its cost
+CITATION = (
+    "sparsenum: sparse numerics for entropic transport. Method: Tang, Shavlovsky, Rahmanian, "
+    "Tardini, Thekumparampil, Xiao, Ying, 'Accelerating Sinkhorn Algorithm with Sparse Newton "
+    "Iterations', ICLR 2024. Interface after POT: Flamary et al., 'POT: Python Optimal Transport', "
+    "JMLR 22(78), 2021."
+)
 DROPPED_MASS = 1e-2  # share of the tolerance that a sparse plan may leave out in all
 
 
@@ -30,10 +39,12 @@ class Solution:
     Attributes
     ----------
     potentials : tuple of ndarray
-        f, shape (n,), and g, shape (m,), in cost units; minus infinity where a mass is zero.
-        POT's log-scalings are ``f / reg`` and ``g / reg``.
+        f, shape (n,), and g, shape (m,), in cost units; minus infinity where a mass is zero. POT's
+        log-scalings are ``f / reg`` and ``g / reg``. Only f + g matters to the plan: both have the
+        same mean where there is mass.
     value : float
-        ``<P, M> + reg KL(P | a b')``, as POT's ``ot.solve`` defines it for ``reg_type="KL"``.
+        ``<P, M> + reg KL(P | a b')``, or ``<P, M> + reg sum P log P`` for ``reg_type="entropy"``:
+        both without terms for the total mass, as POT's ``ot.solve`` defines them.
     marginals : tuple of ndarray
         Row and column sums of the plan, recomputed in float64 from the potentials.
     marginal_error : float
@@ -61,7 +72,8 @@ class Solution:
     n_iter: int
     log: dict[str, Any]
     _problem: Problem | PointProblem = field(repr=False)
-    _support: "Support" = field(repr=False)
+    _support: Support = field(repr=False)
+    _reg_type: RegType = field(default="KL", repr=False)
 
     @property
     def potential_a(self) -> Vector:
@@ -116,6 +128,92 @@ class Solution:
         costs, P = self._entries(LEAST)
         return self._support.mass * float(P @ costs.data)
 
+    @property
+    def lazy_plan(self) -> Any:
+        """Plan as POT's ``LazyTensor`` if it was solved without a cost matrix, None otherwise."""
+        if not isinstance(self._problem, PointProblem):
+            return None
+        from sparsenum.ot.tensors import lazy_plan
+
+        return lazy_plan(self)
+
+    @property
+    def value_quad(self) -> None:
+        """None: the cost has no quadratic part."""
+
+    @property
+    def citation(self) -> str:
+        """What to cite for this result."""
+        return CITATION
+
+    @property
+    def _backend(self) -> Any:
+        """POT's backend of these arrays."""
+        from sparsenum.ot.tensors import numpy_backend
+
+        return numpy_backend()
+
+    def gradient(self, of: Literal["value", "value_linear"] = "value") -> Gradient:
+        """Return the derivatives of the value with respect to the masses and the cost.
+
+        Parameters
+        ----------
+        of : {"value", "value_linear"}, default "value"
+            The value follows from the envelope theorem, with the terms that belong to its
+            ``reg_type``; the transport cost takes one linear solve, as `pullback` does.
+
+        Returns
+        -------
+        Gradient
+            ``a``, ``b`` and ``M``: finite, also where a mass is zero.
+
+        Raises
+        ------
+        ValueError
+            If there is no cost matrix, after a lazy solve.
+        """
+        if choice(of, "of", ("value", "value_linear")) == "value":
+            return value_gradient(self, self._reg_type)
+        return linear_gradient(self)
+
+    def pullback(
+        self,
+        plan: ArrayLike | None = None,
+        potentials: tuple[ArrayLike | None, ArrayLike | None] = (None, None),
+    ) -> Gradient:
+        r"""Return the derivatives of a number, given those with respect to plan and potentials.
+
+        With a function L of the plan P and the potentials f, g, this is the chain rule for
+        a, b, M: implicit differentiation of the optimality conditions, one linear solve with the
+        matrix of Newton's method, O(n m) memory and no iterate kept.
+
+        Parameters
+        ----------
+        plan : array_like, shape (n, m), optional
+            Derivatives of L with respect to the plan; zero by default.
+        potentials : tuple of array_like, optional
+            Derivatives of L with respect to f and g; zero where None.
+
+        Returns
+        -------
+        Gradient
+            ``a``, ``b`` and ``M``.
+
+        Raises
+        ------
+        ValueError
+            If the shapes do not fit; if there is no cost matrix, after a lazy solve.
+        """
+        n, m = self._support.shape
+        bars = [None if x is None else real_array(x, "plan", 2) for x in (plan,)]
+        bars += [None if x is None else real_array(x, "potentials", 1) for x in potentials]
+        for x, name, shape in zip(
+            bars, ("plan", "potentials", "potentials"), ((n, m), (n,), (m,)), strict=True
+        ):
+            if x is not None and x.shape != shape:
+                raise ValueError(f"{name} must have shape {shape}: got {x.shape}")
+        return pullback(self, *bars)
+
     def _entries(self, left_out: float) -> tuple[CSR, Vector]:
         """Return costs and masses of the plan's entries, but for a share of the mass."""
         f, g = self._reduced()
@@ -130,53 +228,3 @@ class Solution:
         rows, columns = self._support.rows, self._support.columns
         f, g = self.potentials[0][rows], self.potentials[1][columns]
         return f - self._problem.reg * np.log(self._support.mass), g
-
-
-@dataclass(frozen=True, slots=True)
-class Support:
-    """How the caller's problem relates to the canonical one: which rows and columns, and mass.
-
-    Attributes
-    ----------
-    rows, columns : ndarray of int64
-        The caller's row and column of each canonical one: those with mass, in any order.
-    shape : tuple of int
-        Size of the caller's problem.
-    mass : float
-        Total mass of the caller's problem.
-    """
-
-    rows: NDArray[np.int64]
-    columns: NDArray[np.int64]
-    shape: tuple[int, int]
-    mass: float
-
-    def expand(self, x: Vector, axis: int, fill: float) -> Vector:
-        """Return a vector of the canonical problem at the caller's length."""
-        out = np.full(self.shape[axis], fill)
-        out[(self.rows, self.columns)[axis]] = x
-        return out
-
-    def expand_matrix(self, P: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return a plan of the canonical problem at the caller's shape and mass."""
-        P *= self.mass
-        if all(
-            np.array_equal(x, np.arange(n)) for x, n in zip(self.sides, self.shape, strict=True)
-        ):
-            return P
-        out = np.zeros(self.shape)
-        out[np.ix_(self.rows, self.columns)] = P
-        return out
-
-    def expand_sparse(self, P: CSR) -> "scipy.sparse.csr_array":
-        """Return a sparse plan of the canonical problem at the caller's shape and mass."""
-        from scipy.sparse import coo_array
-
-        rows = np.repeat(self.rows, P.row_counts)
-        entries = (P.data * self.mass, (rows, self.columns[P.indices]))
-        return coo_array(entries, shape=self.shape).tocsr()
-
-    @property
-    def sides(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Rows and columns."""
-        return self.rows, self.columns

@@ -3,24 +3,24 @@
 import warnings
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from sparsenum._check import choice, positive, real_array, whole
+from sparsenum._check import choice, positive, whole
 from sparsenum.errors import ConvergenceWarning, DeviceError
 from sparsenum.ot.auto import annealed_newton
+from sparsenum.ot.canonical import RegType, canonical, cost_matrix, masses, start_of
+from sparsenum.ot.certify import certify, shortfall
 from sparsenum.ot.feasibility import is_feasible
-from sparsenum.ot.monitor import Callback, Monitor, Status
+from sparsenum.ot.monitor import Callback, Monitor, printing
 from sparsenum.ot.paper import sinkhorn_newton_sparse
-from sparsenum.ot.points import PointProblem
-from sparsenum.ot.problem import Problem, Vector
 from sparsenum.ot.scaling import sinkhorn
-from sparsenum.ot.solution import Solution, Support
+from sparsenum.ot.solution import Solution
+from sparsenum.ot.tensors import GRADS, Grad, as_tensors, to_numpy
 
 Method = Literal["auto", "sns", "sns-paper", "sinkhorn"]
 MAX_ITER = {"auto": 1000, "sns": 1000, "sns-paper": 1000, "sinkhorn": 100_000}
-ROUNDINGS = 100.0  # an error below this many roundings of an entry is as good as it gets
-MASS_MISMATCH = 1e-6  # relative difference of the totals of a and b that is taken for rounding
+TOL = 1e-9
+REG_TYPES: dict[str, RegType] = {"kl": "KL", "entropy": "entropy"}
 
 
 def solve(
@@ -29,14 +29,17 @@ def solve(
     b: ArrayLike | None = None,
     reg: float | None = None,
     *,
-    tol: float = 1e-9,
+    reg_type: RegType = "KL",
+    tol: float | None = None,
     max_iter: int | None = None,
-    method: Method = "auto",
+    method: Method | None = None,
     potentials_init: tuple[ArrayLike, ArrayLike] | None = None,
     n_threads: int | None = None,
     device: Literal["cpu", "cuda"] = "cpu",
+    verbose: bool = False,
     callback: Callback | None = None,
     time_limit: float | None = None,
+    grad: Grad = "autodiff",
 ) -> Solution:
     r"""Solve the entropic optimal transport problem between two histograms.
 
@@ -50,13 +53,17 @@ def solve(
     ----------
     M : array_like, shape (n, m)
         Cost of moving one unit of mass, in any unit; ``inf`` forbids a pair. A float64,
-        C-contiguous matrix is read in place.
+        C-contiguous matrix is read in place. Arrays of torch, jax, cupy or tensorflow are solved
+        on the CPU in float64 and give a result of their own type, precision and device.
     a : array_like, shape (n,), optional
         Masses of the rows, not negative; uniform (sum 1) by default.
     b : array_like, shape (m,), optional
         Masses of the columns, with the same total as `a` up to a relative 1e-6.
     reg : float
         Strength of the entropy, in the unit of `M`; positive.
+    reg_type : {"KL", "entropy"}, default "KL"
+        Whether ``value`` counts the entropy as reg KL(P | a b') or as reg sum P log P. The plan is
+        the same.
     tol : float, default 1e-9
         Largest 1-norm of the violation of both marginals, relative to the total mass.
     max_iter : int, optional
@@ -73,12 +80,20 @@ def solve(
         depend on it. Small products and everything on sparse supports stay on one thread.
     device : {"cpu", "cuda"}, default "cpu"
         Where to run. There is no CUDA backend in this version.
+    verbose : bool, default False
+        Write iterations and errors to standard output.
     callback : callable, optional
         Called as ``callback(step)`` at the start and after each iteration with the number of
         iterations, the marginal error (at the `reg` of the moment, while that is annealed) and
         the seconds passed; a true return value stops the solve.
     time_limit : float, optional
         Seconds after which no further iteration is begun.
+    grad : {"autodiff", "envelope", "last_step", "detach"}, default "autodiff"
+        For tensors, what of the result has derivatives: "autodiff" everything that the library
+        allows (in torch also the plan and the potentials), by implicit differentiation, which
+        keeps no iterate; "envelope" the value alone; "detach" nothing. "last_step" is a word of
+        POT for an approximation of the first and means the same here. For numpy arrays ask the
+        result: ``Solution.gradient`` and ``Solution.pullback``.
 
     Returns
     -------
@@ -94,6 +109,8 @@ def solve(
         and `b` differ or are zero; if infinite costs leave no plan with these marginals.
     TypeError
         If an argument is not numeric.
+    NotImplementedError
+        For another `reg_type`.
     DeviceError
         If `device` is "cuda".
 
@@ -122,11 +139,28 @@ def solve(
     >>> result.converged
     True
     """
-    options = (tol, max_iter, method, potentials_init, n_threads, device, callback, time_limit)
-    solution = attempt(M, a, b, reg, *options)
+    choice(grad, "grad", GRADS)
+    if grad == "last_step" and max_iter == 0:
+        raise ValueError("max_iter must be positive with grad='last_step': got 0")
+    solution = attempt(
+        to_numpy(M),
+        to_numpy(a),
+        to_numpy(b),
+        reg,
+        reg_type=reg_type,
+        tol=tol,
+        max_iter=max_iter,
+        method=method,
+        potentials_init=potentials_init,
+        n_threads=n_threads,
+        device=device,
+        callback=printing(callback) if verbose else callback,
+        time_limit=time_limit,
+    )
     if not solution.converged:
         warnings.warn(shortfall(solution), ConvergenceWarning, stacklevel=2)
-    return solution
+    result: Solution = as_tensors(solution, (M, a, b), grad)
+    return result
 
 
 def attempt(
@@ -134,33 +168,39 @@ def attempt(
     a: ArrayLike | None,
     b: ArrayLike | None,
     reg: float | None,
-    tol: float,
-    max_iter: int | None,
-    method: Method,
-    potentials_init: tuple[ArrayLike, ArrayLike] | None,
-    n_threads: int | None,
-    device: Literal["cpu", "cuda"],
-    callback: Callback | None,
-    time_limit: float | None,
+    *,
+    reg_type: str = "KL",
+    tol: float | None = None,
+    max_iter: int | None = None,
+    method: str | None = None,
+    potentials_init: tuple[ArrayLike, ArrayLike] | None = None,
+    n_threads: int | None = None,
+    device: str = "cpu",
+    callback: Callback | None = None,
+    time_limit: float | None = None,
 ) -> Solution:
     """Do what `solve` does, but leave the warning to the caller: filters are not thread-safe."""
-    choice(method, "method", MAX_ITER)
+    method = choice("auto" if method is None else method, "method", MAX_ITER)
+    if str(reg_type).lower() not in REG_TYPES:
+        raise NotImplementedError(
+            f"reg_type must be 'KL' or 'entropy': got {reg_type!r}; POT's ot.solve has others"
+        )
     if choice(device, "device", ("cpu", "cuda")) == "cuda":
         raise DeviceError("device='cuda' is not part of this version; use device='cpu'")
     threads = 1 if n_threads is None else whole(n_threads, "n_threads", lower=1)
     if reg is None:
         raise ValueError("reg must be given; for unregularised transport use POT's ot.emd")
     reg = positive(reg, "reg", "it is the strength of the entropy, in the unit of M")
-    tol = positive(tol, "tol", "it bounds the violation of the marginals")
+    tol = positive(TOL if tol is None else tol, "tol", "it bounds the violation of the marginals")
     limit = MAX_ITER[method] if max_iter is None else whole(max_iter, "max_iter", lower=0)
     if time_limit is not None:
         time_limit = positive(time_limit, "time_limit", "it is in seconds")
-    M = _cost(M)
+    M = cost_matrix(M)
     sides = masses(a, "a", M.shape[0]), masses(b, "b", M.shape[1])
-    problem, support = _canonical(M, *sides, reg, threads)
+    problem, support = canonical(M, *sides, reg, threads)
 
     monitor = Monitor(tol, limit, time_limit, callback)
-    start = _start(potentials_init, support)
+    start = start_of(potentials_init, support)
     log: dict[str, Any] = {"method": method, "tol": tol}
     if method == "sinkhorn":
         at = sinkhorn(problem, start, monitor)
@@ -168,152 +208,11 @@ def attempt(
         algorithm = sinkhorn_newton_sparse if method == "sns-paper" else annealed_newton
         at, counts = algorithm(problem, start, monitor)
         log |= counts
-    solution = report(problem, support, at.f, at.g, monitor, log)
+    kind = REG_TYPES[str(reg_type).lower()]
+    solution = certify(problem, support, at.f, at.g, monitor, log, kind)
     if solution.status in ("max_iter", "stalled", "precision") and not is_feasible(problem):
         raise ValueError(
             "M forbids too many pairs: no plan that avoids its infinite costs has marginals "
             "a and b; make some of those costs finite or change the masses"
         )
     return solution
-
-
-def _cost(M: ArrayLike) -> NDArray[np.float64]:
-    cost = real_array(M, "M", 2)
-    if 0 in cost.shape:
-        raise ValueError(f"M must have at least one row and one column: got shape {cost.shape}")
-    lowest = float(cost.min())
-    if not np.isfinite(lowest):
-        fact = "NaN" if np.isnan(lowest) else "a row of" if lowest > 0 else "minus"
-        raise ValueError(
-            f"M must hold numbers or plus infinity: got {fact} {'infinity' * (fact != 'NaN')}; "
-            "clean the cost first"
-        )
-    return cost
-
-
-def masses(x: ArrayLike | None, name: str, length: int) -> Vector:
-    """Return masses for one side of a problem: checked, uniform if there are none."""
-    if x is None or np.size(x) == 0:
-        return np.full(length, 1.0 / length)
-    mass = real_array(x, name, 1)
-    if mass.size != length:
-        side = "row" if name == "a" else "column"
-        raise ValueError(
-            f"{name} must have one mass for each {side} of M, {length}: got {mass.size}"
-        )
-    if not (np.isfinite(mass).all() and (mass >= 0).all()):
-        raise ValueError(
-            f"{name} must hold finite masses, not negative: got values from {mass.min()} to "
-            f"{mass.max()}; clean it, or clip what rounding made negative"
-        )
-    if not mass.sum() > 0:
-        raise ValueError(f"{name} must have positive total mass: got 0; is the histogram empty?")
-    return mass
-
-
-def shared_mass(a: Vector, b: Vector) -> float:
-    """Return the total mass, once it is the same on both sides."""
-    total_a, total_b = float(a.sum()), float(b.sum())
-    if abs(total_a - total_b) > MASS_MISMATCH * max(total_a, total_b):
-        raise ValueError(
-            f"a must sum to the same total as b: got {total_a:.9g} and {total_b:.9g}; divide each "
-            "by its sum, or use unbalanced transport"
-        )
-    return total_a
-
-
-def _canonical(
-    M: NDArray[np.float64], a: Vector, b: Vector, reg: float, n_threads: int
-) -> tuple[Problem, Support]:
-    rows, columns = np.flatnonzero(a), np.flatnonzero(b)
-    support = Support(rows, columns, M.shape, shared_mass(a, b))
-    if M.shape != (rows.size, columns.size):
-        M = M[np.ix_(rows, columns)]
-    sides = ((1, "row", rows), (0, "column", columns)) if M.max() == np.inf else ()
-    for axis, side, index in sides:
-        closed = np.flatnonzero(M.min(axis=axis) == np.inf)
-        if closed.size:
-            raise ValueError(
-                f"M must leave each {side} with mass a finite cost: got only infinite costs in "
-                f"{side} {index[closed[0]]}; make one finite or set its mass to zero"
-            )
-    return Problem(M, a[rows] / a.sum(), b[columns] / b.sum(), reg, n_threads), support
-
-
-def _start(potentials: tuple[ArrayLike, ArrayLike] | None, support: Support) -> Vector:
-    """Return the start of g; f follows from it, since rows are exact at every iterate."""
-    if potentials is None:
-        return np.zeros(support.columns.size)
-    if len(potentials) != 2:
-        raise ValueError(f"potentials_init must be a pair (f, g): got {len(potentials)} items")
-    f, g = (real_array(x, "potentials_init", 1) for x in potentials)
-    if (f.size, g.size) != support.shape:
-        raise ValueError(
-            f"potentials_init must have lengths {support.shape}: got ({f.size}, {g.size})"
-        )
-    g = g[support.columns]
-    return np.where(np.isfinite(g), g, 0.0)
-
-
-def report(
-    problem: Problem | PointProblem,
-    support: Support,
-    f: Vector,
-    g: Vector,
-    monitor: Monitor,
-    log: dict[str, Any],
-) -> Solution:
-    """Recompute both marginals and build the result on them."""
-    rows, columns = problem.marginals(f, g)
-    error = float(np.abs(rows - problem.a).sum() + np.abs(columns - problem.b).sum())
-    converged = error <= monitor.tol
-    status: Status = "converged" if converged else monitor.status
-    rounding = _rounding(problem, f, g)
-    # From 1 on no digit of the plan is right, and nothing bounds the error; both may be NaN.
-    at_floor = rounding >= 1.0 or not error >= ROUNDINGS * rounding
-    if not converged and (
-        status == "converged" or (status in ("max_iter", "stalled") and at_floor)
-    ):
-        status = "precision"
-    mass, reg = support.mass, problem.reg
-    f = f + reg * np.log(mass)
-    # <P, M> + reg sum P log P = f.P1 + g.P'1 because log P = (f + g - M) / reg.
-    logs = rows @ np.log(problem.a * mass) + columns @ np.log(problem.b * mass)
-    value = mass * float(rows @ f + columns @ g - reg * logs)
-    n_iter = len(monitor.errors) - 1
-    log |= {"err": monitor.errors, "seconds": monitor.seconds, "niter": n_iter}
-    log["sinkhorn"] = n_iter - log.get("newton", 0) - log.get("refused", 0)
-    return Solution(
-        potentials=(support.expand(f, 0, -np.inf), support.expand(g, 1, -np.inf)),
-        value=value,
-        marginals=(support.expand(mass * rows, 0, 0.0), support.expand(mass * columns, 1, 0.0)),
-        marginal_error=error,
-        converged=converged,
-        status=status,
-        n_iter=n_iter,
-        log=log,
-        _problem=problem,
-        _support=support,
-    )
-
-
-def _rounding(problem: Problem | PointProblem, f: Vector, g: Vector) -> float:
-    """Return the relative error that float64 leaves in the entries of the plan."""
-    largest = float(np.abs(f).max() + np.abs(g).max())
-    return float(np.finfo(np.float64).eps) * largest / problem.reg
-
-
-def shortfall(solution: Solution) -> str:
-    """Return what to tell about a solution that missed its tolerance."""
-    remedy = {
-        "max_iter": "raise max_iter or reg",
-        "time_limit": "raise time_limit or reg",
-        "stopped": "the callback stopped it",
-        "stalled": "no more progress; raise tol or reg",
-        "precision": "float64 has no more at this cost and reg; raise tol or reg",
-        "converged": "",
-    }[solution.status]
-    return (
-        f"Transport did not converge: marginal error {solution.marginal_error:.1e} after "
-        f"{solution.n_iter} iterations, tolerance {solution.log['tol']:.1e} ({remedy})."
-    )

@@ -1,0 +1,150 @@
+"""From the caller's problem to the canonical one, which the algorithms see, and back."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sparsenum._check import real_array
+from sparsenum.ot.problem import Problem, Vector
+from sparsenum.sparse import CSR
+
+if TYPE_CHECKING:
+    import scipy.sparse
+
+RegType = Literal["KL", "entropy"]
+MASS_MISMATCH = 1e-6  # relative difference of the totals of a and b that is taken for rounding
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """How the caller's problem relates to the canonical one: which rows and columns, and mass.
+
+    Attributes
+    ----------
+    rows, columns : ndarray of int64
+        The caller's row and column of each canonical one: those with mass, in any order.
+    shape : tuple of int
+        Size of the caller's problem.
+    mass : float
+        Total mass of the caller's problem.
+    M : ndarray, optional
+        The caller's cost, where there is one.
+    """
+
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    shape: tuple[int, int]
+    mass: float
+    M: NDArray[np.float64] | None = None
+
+    def expand(self, x: Vector, axis: int, fill: float) -> Vector:
+        """Return a vector of the canonical problem at the caller's length."""
+        out = np.full(self.shape[axis], fill)
+        out[(self.rows, self.columns)[axis]] = x
+        return out
+
+    def expand_matrix(self, P: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return a plan of the canonical problem at the caller's shape and mass."""
+        P *= self.mass
+        if all(
+            np.array_equal(x, np.arange(n)) for x, n in zip(self.sides, self.shape, strict=True)
+        ):
+            return P
+        out = np.zeros(self.shape)
+        out[np.ix_(self.rows, self.columns)] = P
+        return out
+
+    def expand_sparse(self, P: CSR) -> "scipy.sparse.csr_array":
+        """Return a sparse plan of the canonical problem at the caller's shape and mass."""
+        from scipy.sparse import coo_array
+
+        rows = np.repeat(self.rows, P.row_counts)
+        entries = (P.data * self.mass, (rows, self.columns[P.indices]))
+        return coo_array(entries, shape=self.shape).tocsr()
+
+    @property
+    def sides(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows and columns."""
+        return self.rows, self.columns
+
+
+def cost_matrix(M: ArrayLike) -> NDArray[np.float64]:
+    """Return a cost without NaN and minus infinity."""
+    cost = real_array(M, "M", 2)
+    if 0 in cost.shape:
+        raise ValueError(f"M must have at least one row and one column: got shape {cost.shape}")
+    lowest = float(cost.min())
+    if not np.isfinite(lowest):
+        fact = "NaN" if np.isnan(lowest) else "a row of" if lowest > 0 else "minus"
+        raise ValueError(
+            f"M must hold numbers or plus infinity: got {fact} {'infinity' * (fact != 'NaN')}; "
+            "clean the cost first"
+        )
+    return cost
+
+
+def masses(x: ArrayLike | None, name: str, length: int) -> Vector:
+    """Return masses for one side of a problem: checked, uniform if there are none."""
+    if x is None or np.size(x) == 0:
+        return np.full(length, 1.0 / length)
+    mass = real_array(x, name, 1)
+    if mass.size != length:
+        side = "row" if name == "a" else "column"
+        raise ValueError(
+            f"{name} must have one mass for each {side} of M, {length}: got {mass.size}"
+        )
+    if not (np.isfinite(mass).all() and (mass >= 0).all()):
+        raise ValueError(
+            f"{name} must hold finite masses, not negative: got values from {mass.min()} to "
+            f"{mass.max()}; clean it, or clip what rounding made negative"
+        )
+    if not mass.sum() > 0:
+        raise ValueError(f"{name} must have positive total mass: got 0; is the histogram empty?")
+    return mass
+
+
+def shared_mass(a: Vector, b: Vector) -> float:
+    """Return the total mass, once it is the same on both sides."""
+    total_a, total_b = float(a.sum()), float(b.sum())
+    if abs(total_a - total_b) > MASS_MISMATCH * max(total_a, total_b):
+        raise ValueError(
+            f"a must sum to the same total as b: got {total_a:.9g} and {total_b:.9g}; divide each "
+            "by its sum, or use unbalanced transport"
+        )
+    return total_a
+
+
+def canonical(
+    M: NDArray[np.float64], a: Vector, b: Vector, reg: float, n_threads: int
+) -> tuple[Problem, Support]:
+    """Return the problem between rows and columns with mass, all of it scaled to one."""
+    rows, columns = np.flatnonzero(a), np.flatnonzero(b)
+    support = Support(rows, columns, M.shape, shared_mass(a, b), M)
+    if M.shape != (rows.size, columns.size):
+        M = M[np.ix_(rows, columns)]
+    sides = ((1, "row", rows), (0, "column", columns)) if M.max() == np.inf else ()
+    for axis, side, index in sides:
+        closed = np.flatnonzero(M.min(axis=axis) == np.inf)
+        if closed.size:
+            raise ValueError(
+                f"M must leave each {side} with mass a finite cost: got only infinite costs in "
+                f"{side} {index[closed[0]]}; make one finite or set its mass to zero"
+            )
+    return Problem(M, a[rows] / a.sum(), b[columns] / b.sum(), reg, n_threads), support
+
+
+def start_of(potentials: tuple[ArrayLike, ArrayLike] | None, support: Support) -> Vector:
+    """Return the start of g; f follows from it, since rows are exact at every iterate."""
+    if potentials is None:
+        return np.zeros(support.columns.size)
+    if len(potentials) != 2:
+        raise ValueError(f"potentials_init must be a pair (f, g): got {len(potentials)} items")
+    f, g = (real_array(x, "potentials_init", 1) for x in potentials)
+    if (f.size, g.size) != support.shape:
+        raise ValueError(
+            f"potentials_init must have lengths {support.shape}: got ({f.size}, {g.size})"
+        )
+    g = g[support.columns]
+    return np.where(np.isfinite(g), g, 0.0)

@@ -1,0 +1,197 @@
+"""Tensors in, tensors out: arrays of other libraries pass through POT's backend layer.
+
+Nothing here is imported by name before such an array arrives.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsenum.ot.gradient import Gradient
+from sparsenum.ot.points import PointProblem, costs
+from sparsenum.ot.solution import Solution
+
+Grad = Literal["autodiff", "envelope", "last_step", "detach"]
+GRADS = ("autodiff", "envelope", "last_step", "detach")
+LIBRARIES = ("torch", "jax", "jaxlib", "cupy", "tensorflow")
+
+
+def backend_of(*arrays: Any) -> Any:
+    """Return POT's backend for tensors of another library than numpy, None if there are none."""
+    tensors = [x for x in arrays if is_tensor(x)]
+    if not tensors:
+        return None
+    from ot.backend import get_backend
+
+    return get_backend(*tensors)
+
+
+def numpy_backend() -> Any:
+    """Return POT's backend for numpy."""
+    from ot.backend import NumpyBackend
+
+    return NumpyBackend()
+
+
+def is_tensor(x: Any) -> bool:
+    """Return whether an object belongs to one of the other libraries."""
+    return type(x).__module__.partition(".")[0] in LIBRARIES
+
+
+def to_numpy(x: Any) -> Any:
+    """Return a tensor as a numpy array, detached and on the host; anything else as it is."""
+    if not is_tensor(x):
+        return x
+    nx = backend_of(x)
+    return nx.to_numpy(nx.detach(x))
+
+
+def as_tensors(solution: Solution, inputs: tuple[Any, Any, Any], grad: Grad) -> Any:
+    """Return a solution in the arrays of its inputs: itself, where these are numpy's."""
+    nx = backend_of(*inputs)
+    return solution if nx is None else TensorSolution(solution, inputs, grad, nx)
+
+
+@dataclass(frozen=True)
+class TensorSolution:
+    """A `Solution` in the arrays of the caller's library, type and device, with derivatives.
+
+    Attributes
+    ----------
+    solution : Solution
+        The same in numpy; what is not listed here is looked up there.
+    inputs : tuple
+        The caller's cost and masses.
+    grad : {"autodiff", "envelope", "last_step", "detach"}
+        What is differentiable.
+    """
+
+    solution: Solution
+    inputs: tuple[Any, Any, Any]
+    grad: Grad
+    _backend: Any
+
+    def __getattr__(self, name: str) -> Any:
+        """Look up what is the same in every library."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.solution, name)
+
+    @cached_property
+    def value(self) -> Any:
+        """Value, differentiable with respect to masses and cost unless detached."""
+        return self._number(self.solution.value, lambda: self.solution.gradient())
+
+    @cached_property
+    def value_linear(self) -> Any:
+        """Transport cost ``<P, M>``, differentiable with grad="autodiff" or "last_step"."""
+        if self._in_torch:
+            M = self.inputs[0]
+            return (M.masked_fill(M.isinf(), 0.0) * self.plan).sum()
+        if not self._implicit:
+            return self._array(np.asarray(self.solution.value_linear))
+        return self._number(
+            self.solution.value_linear, lambda: self.solution.gradient("value_linear")
+        )
+
+    @cached_property
+    def plan(self) -> Any:
+        """Dense plan; in torch differentiable with grad="autodiff" or "last_step"."""
+        if self._in_torch:
+            from sparsenum.ot._torch import Plan
+
+            return Plan.apply(self.solution, *self.inputs)
+        return self._array(self.solution.plan)
+
+    @cached_property
+    def potentials(self) -> tuple[Any, Any]:
+        """Potentials (f, g); in torch differentiable with grad="autodiff" or "last_step"."""
+        if self._in_torch:
+            from sparsenum.ot._torch import Potentials
+
+            pair: tuple[Any, Any] = Potentials.apply(self.solution, *self.inputs)
+            return pair
+        f, g = self.solution.potentials
+        return self._array(f), self._array(g)
+
+    @property
+    def potential_a(self) -> Any:
+        """First potential, f."""
+        return self.potentials[0]
+
+    @property
+    def potential_b(self) -> Any:
+        """Second potential, g."""
+        return self.potentials[1]
+
+    @cached_property
+    def marginals(self) -> tuple[Any, Any]:
+        """Row and column sums of the plan, without derivatives."""
+        a, b = self.solution.marginals
+        return self._array(a), self._array(b)
+
+    @property
+    def marginal_a(self) -> Any:
+        """Row sums of the plan."""
+        return self.marginals[0]
+
+    @property
+    def marginal_b(self) -> Any:
+        """Column sums of the plan."""
+        return self.marginals[1]
+
+    @property
+    def _implicit(self) -> bool:
+        return self.grad in ("autodiff", "last_step")
+
+    @property
+    def _in_torch(self) -> bool:
+        return self._implicit and self._backend.__name__ == "torch"
+
+    @property
+    def _like(self) -> Any:
+        return next(x for x in self.inputs if is_tensor(x))
+
+    def _array(self, x: NDArray[np.float64]) -> Any:
+        return self._backend.from_numpy(x, type_as=self._like)
+
+    def _number(self, x: float, gradient: Callable[[], Gradient]) -> Any:
+        """Return a number as a scalar tensor that knows its derivatives."""
+        number = self._array(np.asarray(x))
+        wanted = [t for t in self.inputs if is_tensor(t) and getattr(t, "requires_grad", True)]
+        if self.grad == "detach" or not wanted:
+            return number
+        slopes = gradient()
+        pairs = [
+            (t, self._array(slope))
+            for t, slope in zip(self.inputs, (slopes.M, slopes.a, slopes.b), strict=True)
+            if is_tensor(t)
+        ]
+        return self._backend.set_gradients(number, *zip(*pairs, strict=True))
+
+
+def lazy_plan(solution: Solution) -> Any:
+    """Return the plan of a lazy solve as POT's LazyTensor, whose blocks are computed on demand."""
+    from ot.utils import LazyTensor
+
+    problem, support = solution._problem, solution._support
+    assert isinstance(problem, PointProblem)
+    places = []
+    for index, size in zip(support.sides, support.shape, strict=True):
+        place = np.full(size, -1)
+        place[index] = np.arange(index.size)
+        places.append(place)
+    f, g = solution.potentials
+
+    def block(i: Any, j: Any) -> Any:
+        rows, columns = np.atleast_1d(places[0][i]), np.atleast_1d(places[1][j])
+        M = costs(problem.X[rows], problem.Y[columns], problem.metric)
+        P = np.exp((np.atleast_1d(f[i])[:, None] + np.atleast_1d(g[j]) - M) / problem.reg)
+        kept = [k for k, index in enumerate((i, j)) if not isinstance(index, int | np.integer)]
+        return P if len(kept) == 2 else P.squeeze(axis=tuple({0, 1} - set(kept)))
+
+    return LazyTensor(support.shape, block)
