@@ -99,7 +99,7 @@ def test_sparse_and_dense_plans_have_one_pullback(monkeypatch):
     bar = rng.random(M.shape)
     solution = accurate(M, None, None, 1e-3)
     sparse = solution.pullback(bar)
-    monkeypatch.setattr("sparsenum.ot.gradient.SPARSE", 0.0)
+    monkeypatch.setattr("sparsenum.ot.operator.SPARSE", 0.0)
     dense = solution.pullback(bar)
     for one, other in zip((sparse.a, sparse.b, sparse.M), (dense.a, dense.b, dense.M), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6 * np.abs(other).max())

@@ -45,15 +45,23 @@ class Support:
         out[(self.rows, self.columns)[axis]] = x
         return out
 
-    def expand_matrix(self, P: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return a plan of the canonical problem at the caller's shape and mass."""
-        P *= self.mass
-        if all(
+    @property
+    def is_whole(self) -> bool:
+        """Whether every row and column of the caller's has mass, in the caller's order."""
+        return all(
             np.array_equal(x, np.arange(n)) for x, n in zip(self.sides, self.shape, strict=True)
-        ):
-            return P
+        )
+
+    def inner(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the part of a matrix of the caller's that the canonical problem has."""
+        return X if self.is_whole else X[np.ix_(*self.sides)]
+
+    def outer(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return a matrix of the canonical problem at the caller's shape, zero elsewhere."""
+        if self.is_whole:
+            return X
         out = np.zeros(self.shape)
-        out[np.ix_(self.rows, self.columns)] = P
+        out[np.ix_(*self.sides)] = X
         return out
 
     def expand_sparse(self, P: CSR) -> "scipy.sparse.csr_array":

@@ -5,24 +5,19 @@ plan and the potentials take one more solve with the matrix of Newton's method.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparsenum.ot.canonical import RegType, Support
+from sparsenum.ot.operator import plan_operator
 from sparsenum.ot.problem import Vector
-from sparsenum.sparse import CSR, cg, schur_cg, schur_direct
 
 if TYPE_CHECKING:
     from sparsenum.ot.solution import Solution
 
 Matrix = NDArray[np.float64]
-
-SPARSE = 0.25  # share of entries below which the plan is worth being taken as a sparse matrix
-LEFT_OUT = 1e-16  # share of the mass that a sparse plan may leave out: none that float64 can see
-# Cotangents are good to about this; beyond so many products a factorisation is cheaper.
-RTOL, MAX_ITER = 1e-11, 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,18 +103,18 @@ def pullback(
     reg, support = solution._problem.reg, solution._support
     rows, columns = support.sides
     plan_bar = np.zeros(support.shape) if plan_bar is None else plan_bar
-    P = _plan(solution)
+    inner = support.inner(plan_bar)
+    P = plan_operator(solution)
     r, c = solution.marginals[0][rows], solution.marginals[1][columns]
-    W = P * plan_bar[np.ix_(rows, columns)]
     y_f, y_g = _in_gauge(f_bar, g_bar, support)
-    y_f += W.sum(axis=1) / reg
-    y_g += W.sum(axis=0) / reg
-    z_g = _schur_solve(P, r, c, y_g - (y_f / r) @ P)
-    z_f = (y_f - P @ z_g) / r
+    W_rows, W_columns = P.weighted_sums(inner)
+    y_f += W_rows / reg
+    y_g += W_columns / reg
+    rhs = y_g - P.times_t(y_f / r)
+    z_g = P.schur_solve(r, c, rhs - rhs.mean())
+    z_f = (y_f - P.times(z_g)) / r
 
-    dM = np.zeros(support.shape)
-    moved = P * z_f[:, None] + P * z_g - W / reg
-    dM[np.ix_(rows, columns)] = moved if isinstance(moved, np.ndarray) else moved.toarray()
+    dM = support.outer(P.change(z_f, z_g, inner, reg))
     da, db = support.expand(reg * z_f, 0, 0.0), support.expand(reg * z_g, 1, 0.0)
     _one_sided(solution, plan_bar, da, db)
     return Gradient(*_balanced(support, da, db, 0.0), dM)
@@ -139,27 +134,6 @@ def _one_sided(solution: "Solution", plan_bar: Matrix, da: Vector, db: Vector) -
     da[bare] = np.sum(spread * (plan_bar[np.ix_(bare, columns)] - db[columns]), axis=1)
     spread = np.exp((f[rows, None] + psi[empty] - M[np.ix_(rows, empty)]) / reg)
     db[empty] = np.sum(spread * (plan_bar[np.ix_(rows, empty)] - da[rows, None]), axis=0)
-
-
-def _schur_solve(P: Any, r: Vector, c: Vector, rhs: Vector) -> Vector:
-    """Solve (diag(c) - P' diag(1/r) P) z = rhs, singular along the constants."""
-    rhs = rhs - rhs.mean()
-    if isinstance(P, np.ndarray):
-        diagonal = np.maximum(c - (1.0 / r) @ P**2, LEFT_OUT * c)
-        result = cg(
-            lambda z: c * z - ((P @ z) / r) @ P,
-            rhs,
-            diagonal=diagonal,
-            rtol=RTOL,
-            max_iter=MAX_ITER,
-        )
-        Q = None
-    else:
-        Q = CSR.from_scipy(P * (1.0 / np.sqrt(r))[:, None])
-        result = schur_cg(Q, c, rhs, rtol=RTOL, max_iter=MAX_ITER)
-    if result.converged:
-        return result.x
-    return schur_direct(Q or CSR.from_dense(P / np.sqrt(r)[:, None]), c, rhs)
 
 
 def _in_gauge(
@@ -200,13 +174,3 @@ def _masses(solution: "Solution") -> tuple[Vector, Vector]:
     """Return the masses of the rows and columns that have any."""
     problem, mass = solution._problem, solution._support.mass
     return mass * problem.a, mass * problem.b
-
-
-def _plan(solution: "Solution") -> Any:
-    """Return the plan between rows and columns with mass, as scipy's sparse array if that pays."""
-    support = solution._support
-    rows, columns = support.sides
-    costs, entries = solution._entries(LEFT_OUT)
-    if costs.nnz < SPARSE * rows.size * columns.size:
-        return costs.with_data(support.mass * entries).to_scipy()
-    return solution.plan[np.ix_(rows, columns)]

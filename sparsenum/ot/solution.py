@@ -111,7 +111,9 @@ class Solution:
                 f"plan of shape ({n}, {m}) needs {needed / 2**30:.1f} GiB, more than this machine "
                 "has; use sparse_plan, or work with the potentials"
             )
-        return self._support.expand_matrix(self._problem.plan(*self._reduced()))
+        P = self._problem.plan(*self._reduced())
+        P *= self._support.mass
+        return self._support.outer(P)
 
     @cached_property
     def sparse_plan(self) -> "scipy.sparse.csr_array":
