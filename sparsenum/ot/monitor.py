@@ -61,12 +61,14 @@ class Monitor:
         if self.errors and not self.wants_more():
             return False
         elapsed = time.perf_counter() - self._start
+        # The next iteration may take as long as this one, and the verdict as long as the first.
+        ahead = elapsed - self.seconds[-1] + self.seconds[0] if self.seconds else elapsed
         self.errors.append(error)
         self.seconds.append(elapsed)
         n_iter = len(self.errors) - 1
         if self.callback is not None and self.callback(Step(n_iter, error, elapsed)):
             self.status = "stopped"
-        elif self.time_limit is not None and elapsed > self.time_limit:
+        elif self.time_limit is not None and elapsed + ahead > self.time_limit:
             self.status = "time_limit"
         return self.wants_more()
 

@@ -87,7 +87,8 @@ def solve(
         iterations, the marginal error (at the `reg` of the moment, while that is annealed) and
         the seconds passed; a true return value stops the solve.
     time_limit : float, optional
-        Seconds after which no further iteration is begun.
+        Seconds that the solve may take, the final check included: an iteration that is likely to
+        end later is not begun.
     grad : {"autodiff", "envelope", "last_step", "detach"}, default "autodiff"
         For tensors, what of the result has derivatives: "autodiff" everything that the library
         allows (in torch also the plan and the potentials), by implicit differentiation, which
@@ -195,11 +196,10 @@ def attempt(
     limit = MAX_ITER[method] if max_iter is None else whole(max_iter, "max_iter", lower=0)
     if time_limit is not None:
         time_limit = positive(time_limit, "time_limit", "it is in seconds")
+    monitor = Monitor(tol, limit, time_limit, callback)  # its clock starts here
     M = cost_matrix(M)
     sides = masses(a, "a", M.shape[0]), masses(b, "b", M.shape[1])
     problem, support = canonical(M, *sides, reg, threads)
-
-    monitor = Monitor(tol, limit, time_limit, callback)
     start = start_of(potentials_init, support)
     log: dict[str, Any] = {"method": method, "tol": tol}
     if method == "sinkhorn":
