@@ -9,9 +9,11 @@ from numpy.typing import ArrayLike
 from sparsenum._check import choice, positive, real_array, whole
 from sparsenum.errors import ConvergenceWarning
 from sparsenum.ot.monitor import Callback, Monitor
-from sparsenum.ot.points import Metric, PointProblem, Points, costs, multiscale_newton, tree_order
+from sparsenum.ot.multiscale import multiscale_newton
+from sparsenum.ot.points import Metric, PointProblem, costs
 from sparsenum.ot.solution import Solution, Support
 from sparsenum.ot.solve import MAX_ITER, masses, report, shared_mass, shortfall, solve
+from sparsenum.ot.tree import Points, tree_order
 
 
 def solve_sample(
