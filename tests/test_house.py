@@ -17,7 +17,7 @@ from sparsenum import ot, sparse, topology
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("sparsenum", "recsys")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-KERNELS = [path for path in SOURCES if path.name == "_cpu.py"]
+KERNELS = [path for path in SOURCES if path.name.startswith("_cpu")]
 DECORATORS = {"kernel", "formula"}
 EVERYTHING = sorted(
     path
@@ -114,10 +114,11 @@ def test_kernel_files_are_closed_under_calls(path):
 def test_all_of_a_kernel_file_is_what_others_use(path):
     tree = ast.parse(path.read_text("utf-8"))
     package = ".".join(path.parent.relative_to(ROOT).parts)
-    listed = importlib.import_module(f"{package}._cpu").__all__
+    name = path.stem
+    listed = importlib.import_module(f"{package}.{name}").__all__
     texts = [source.read_text("utf-8") for source in SOURCES]
-    users = [text for text in texts if re.search(rf"^from {package} import .*\b_cpu\b", text, re.M)]
-    used = set().union(*(re.findall(r"\b_cpu\.(\w+)", text) for text in users))
+    users = [t for t in texts if re.search(rf"^from {package} import .*\b{name}\b", t, re.M)]
+    used = set().union(*(re.findall(rf"\b{name}\.(\w+)", text) for text in users))
     assert listed == sorted(used)
     assert used <= {function.name for function in functions(tree)}
 

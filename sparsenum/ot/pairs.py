@@ -1,13 +1,13 @@
 """The problem restricted to pairs of points: a support that holds no costs, only who meets whom."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparsenum.ot import _cpu, _cpu_points
 from sparsenum.ot.problem import Iterate, Vector
-from sparsenum.ot.support import Restricted
 from sparsenum.ot.tree import Points
 from sparsenum.sparse import CSR
 
@@ -32,7 +32,7 @@ class Pairs:
     Y: Points
     squared: bool
     indptr: NDArray[np.uint64]
-    indices: NDArray[np.uint16] | NDArray[np.uint32]
+    indices: NDArray[np.unsignedinteger[Any]]
 
     @property
     def nnz(self) -> int:
@@ -47,7 +47,8 @@ class Pairs:
     @property
     def row_counts(self) -> NDArray[np.int64]:
         """Number of pairs of each row, shape (n,)."""
-        return np.diff(self.indptr.view(np.int64))
+        starts = self.indptr.view(np.int64)
+        return starts[1:] - starts[:-1]
 
     def costs(self, out: Vector) -> CSR:
         """Return the pairs with their costs, written to `out`."""
@@ -93,11 +94,20 @@ class RestrictedPairs:
         s = self.pairs.costs(P)
         _cpu.support_row_update(s.indptr, s.indices, P, self.a, g, self.reg, f, P, column_sums)
         self._of = g
-        return Iterate(f, g, column_sums, float(np.abs(column_sums - self.b).sum()), P)
+        return Iterate(f, g, column_sums, float(np.abs(column_sums - self.b).sum()))
 
     def hessian(self, at: Iterate, drop: float) -> CSR:
-        """Return P / sqrt(a) without entries below the share `drop` of row or column."""
-        if self._of is not at.g:  # a refused step has left its own
+        """Return P / sqrt(a) without entries below the share `drop` of row or column.
+
+        It takes the place of the entries: whoever steps on from here needs others anyway.
+        """
+        if self._of is not at.g:  # overwritten by a step that was refused
             self.iterate(at.g)
-        support = CSR(self.pairs.indptr, self.pairs.indices, self._entries, self.pairs.shape)
-        return Restricted(support, self.a, self.b, self.reg).hessian(at, drop)
+        s, c, P = self.pairs, at.column_sums, self._entries
+        self._of = None
+        indptr = np.zeros_like(s.indptr)
+        _cpu.count_strong(s.indptr, s.indices, P, self.a, c, drop, indptr)
+        np.cumsum(indptr, out=indptr)
+        indices = np.empty(int(indptr[-1]) + 1, s.indices.dtype)
+        _cpu_points.keep_strong(s.indptr, s.indices, P, self.a, c, drop, indptr, indices)
+        return CSR(indptr, indices[:-1], P[: indices.size - 1], s.shape)

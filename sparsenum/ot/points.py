@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,18 +101,17 @@ class Scan:
         indptr = np.zeros(rows.stop - rows.start + 1, np.uint64)
         _cpu_points.count_close(*clouds, *search, indptr)
         np.cumsum(indptr, out=indptr)
-        index = np.uint16 if self.g.size <= 2**16 else np.uint32
+        index: type[np.unsignedinteger[Any]] = np.uint16 if self.g.size <= 2**16 else np.uint32
         indices = np.empty(int(indptr[-1]) + 1, index)
         _cpu_points.fill_close(*clouds, *search, indptr, indices)
         return Pairs(p.X[rows], p._coordinates, p.squared, indptr, indices[:-1])
 
     def chunks(self) -> Iterator[tuple[slice, Pairs]]:
         """Yield the pairs of all rows, some blocks of rows at a time."""
-        n, m = self.f.size, self.g.size
         most = np.maximum(self.close.sum(axis=1) * BLOCK, 1) * BLOCK  # entries of a block
         chunk = np.cumsum(most) // CHUNK
         starts = np.flatnonzero(np.diff(chunk, prepend=-1)) * BLOCK
-        for start, stop in zip(starts, [*starts[1:], n], strict=True):
+        for start, stop in zip(starts, [*starts[1:], self.f.size], strict=True):
             rows = slice(int(start), int(stop))
             yield rows, self.pairs(rows)
 
