@@ -55,17 +55,25 @@ def test_direction_is_that_of_the_damped_schur_complement(route, case, damping):
     assert (pace.cg == 0) == (route == "factorised")
 
 
-def test_a_stalled_iteration_is_replaced_by_a_factorisation(monkeypatch):
+@pytest.mark.parametrize(
+    ("unknowns", "entries", "factorised"), [(30, 0, True), (29, 20, True), (29, 0, False)]
+)
+def test_a_stalled_iteration_is_replaced_by_a_factorisation(
+    monkeypatch, unknowns, entries, factorised
+):
     rng = np.random.default_rng(0)
     whole, at = near((rng.random((20, 30)), np.full(20, 0.05), np.full(30, 1 / 30), 0.05), 1e-3)
     monkeypatch.setattr(newton, "CG_MAX_ITER", 2)
+    monkeypatch.setattr(newton, "DIRECT_MOST", unknowns)
+    monkeypatch.setattr(newton, "DIRECT_SPARSE", entries)  # for each of the 30 unknowns
     monkeypatch.setattr(problem, "DENSE_ABOVE", 2.0)
     pace = Pace(1e-3)
     x = direction(whole, at, pace, 1e-14)
-    assert (pace.stalled, pace.cg) == (True, 2)
+    assert (pace.stalled, pace.cg) == (factorised, 2)
     P = whole.plan(at.f, at.g)
     exact = naive.newton_direction(P, whole.a, at.column_sums, whole.b, 1e-3)
-    np.testing.assert_allclose(x, exact, rtol=0, atol=1e-2 * np.abs(exact).max())
+    close = np.allclose(x, exact, rtol=0, atol=1e-2 * np.abs(exact).max())
+    assert close == factorised  # two iterations are too few
 
 
 @given(strategies.problems(), st.data())

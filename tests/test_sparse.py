@@ -80,6 +80,15 @@ def test_small_properties_of_csr(A):
     np.testing.assert_array_equal(doubled.to_dense(), 2 * A.to_dense())
 
 
+@pytest.mark.parametrize(("n", "index"), [(2**16, np.uint16), (2**16 + 1, np.uint32)])
+def test_transpose_keeps_short_indices_where_they_fit(n, index):
+    indices = np.array([1], np.uint16)
+    A = CSR(np.r_[np.zeros(n), 1].astype(np.uint64), indices, np.ones(1), (n, 2))
+    result = transpose(A)
+    assert result.indices.dtype == index
+    assert result.indices.tolist() == [n - 1]
+
+
 @given(strategies.sparse())
 def test_transpose_equals_its_twin_and_undoes_itself(A):
     result = transpose(A)

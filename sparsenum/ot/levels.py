@@ -11,7 +11,7 @@ from sparsenum.ot.anneal import Stage
 from sparsenum.ot.monitor import GOAL, Monitor
 from sparsenum.ot.newton import DAMPING_PER_ERROR, Pace, newton_step, sinkhorn_sweep
 from sparsenum.ot.problem import SAMPLE, Iterate, Masses, Vector
-from sparsenum.ot.support import Restricted, is_full, narrow
+from sparsenum.ot.support import Pattern, is_full, narrow, restricted
 from sparsenum.sparse import CSR
 
 # Entries with slack M - phi - psi above L reg carry less than a_i b_j e^-L. Between levels 12 is
@@ -42,7 +42,7 @@ class Cost(Masses, Protocol):
     def column_costs(self, columns: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return some columns of the cost."""
 
-    def within(self, f: Vector, g: Vector, width: float) -> CSR:
+    def within(self, f: Vector, g: Vector, width: float) -> CSR | Pattern:
         """Return the costs of the entries with M - f - g < width."""
 
 
@@ -50,7 +50,7 @@ class Cost(Masses, Protocol):
 class Cut:
     """A support, and the potentials around which it is known to miss no slack below `width`."""
 
-    support: CSR
+    support: CSR | Pattern
     phi: Vector
     psi: Vector
     width: float
@@ -98,7 +98,7 @@ class Levels:
         support = narrow(self.wide.support, self.phi, self.psi, width)
         return Cut(support, self.phi, self.psi, width) if is_full(support) else self.wide
 
-    def _scan(self, width: float) -> CSR:
+    def _scan(self, width: float) -> CSR | Pattern:
         """Read the cost once; give rows and columns that came out empty their best entry."""
         problem, m = self.problem, self.problem.b.size
         for _ in range(REPAIRS):
@@ -119,7 +119,7 @@ class Levels:
     def refine(self, reg: float, width: float, goal: float, max_steps: int) -> tuple[str, Iterate]:
         """Take Newton steps at `reg` on one support; say why they ended, and where."""
         self.cut = self.support(width)
-        view = Restricted(self.cut.support, self.problem.a, self.problem.b, reg)
+        view = restricted(self.cut.support, self.problem.a, self.problem.b, reg)
         start = self.psi + reg * self.log_b
         at = view.iterate(start)
         for _ in range(PRE_SWEEPS):

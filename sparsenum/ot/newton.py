@@ -16,7 +16,8 @@ DROP_PER_ERROR, DROP_MOST = 0.03, 3e-3
 
 CG_PER_ERROR, CG_LEAST, CG_MOST = 0.3, 1e-6, 0.1  # residual asked of CG, in the same spirit
 CG_MAX_ITER = 300
-DIRECT_MOST = 5000  # unknowns up to which a factorisation is cheaper than what CG still lacks
+# Unknowns, or entries for each of them, up to which a factorisation is cheaper than what CG lacks.
+DIRECT_MOST, DIRECT_SPARSE = 5000, 10
 
 # Levenberg-Marquardt damping lam diag(column sums): starts at a share of the error, relaxes after
 # full steps, so that the last steps are quadratic, and tightens after short or refused ones.
@@ -115,10 +116,11 @@ def direction(problem: DualProblem, at: Iterate, pace: Pace, goal: float) -> Vec
         )
         pace.cg += result.n_iter
         return result.x
-    if not pace.stalled:
+    little_fill = c.size <= DIRECT_MOST or Q.nnz <= DIRECT_SPARSE * c.size
+    if not (pace.stalled and little_fill):
         result = schur_cg(Q, weight, b, rtol=rtol, max_iter=CG_MAX_ITER)
         pace.cg += result.n_iter
-        if result.n_iter < CG_MAX_ITER or c.size > DIRECT_MOST:
+        if result.n_iter < CG_MAX_ITER or not little_fill:
             return result.x
         pace.stalled = True
     try:

@@ -11,9 +11,11 @@ from sparsenum.errors import ConvergenceWarning
 from sparsenum.ot.canonical import Support, masses, shared_mass
 from sparsenum.ot.certify import certify, shortfall
 from sparsenum.ot.monitor import Callback, Monitor
-from sparsenum.ot.points import Metric, PointProblem, Points, costs, multiscale_newton, tree_order
+from sparsenum.ot.multiscale import multiscale_newton
+from sparsenum.ot.points import Metric, PointProblem, costs
 from sparsenum.ot.solution import Solution
 from sparsenum.ot.solve import MAX_ITER, solve
+from sparsenum.ot.tree import Points, tree_order
 
 
 def solve_sample(
@@ -62,8 +64,9 @@ def solve_sample(
     -------
     Solution
         As from `solve`. Lazily, ``sparse_plan`` is the way to the plan, and ``log["scales"]`` the
-        number of scales. Memory O(n + m) and the sparse support; time O(n m) for the check at the
-        end (blocks without mass are skipped) and about O(support) for each Newton step.
+        number of scales. Memory O(n + m) and 20 to 30 bytes for each pair of the sparse support;
+        time O(support) for each Newton step, each search for a support and the check at the end,
+        and O(n m / 128^2) to rule out the blocks of pairs that cannot have mass.
 
     Raises
     ------
@@ -77,9 +80,13 @@ def solve_sample(
 
     Notes
     -----
-    Up to some 20,000 points in the plane the lazy solve is a matter of seconds to half a minute;
-    at 100,000 it does not end within minutes yet. Costs by the 1-norm have plans that are dense
-    over large parts, which the supports then hold: use the matrix for them.
+    The support grows with ``reg n m``. It is small, and a solve of 100,000 uniform points in the
+    plane takes a quarter of a minute on one core, for `reg` about the squared distance of
+    neighbours; where `reg` is so large that most pairs carry mass, use the matrix. So too for
+    costs by the 1-norm, whose plans are dense over large parts. Points far from all others, as in
+    the tails of a Gaussian, slow the solve down: from tens of thousands of them on, at small
+    `reg`, it may take minutes. Nothing is left out silently: `converged` is decided on marginals
+    into which every entry of the plan above e^-60 enters.
 
     References
     ----------

@@ -220,8 +220,9 @@ class Solution:
         """Return costs and masses of the plan's entries, but for a share of the mass."""
         f, g = self._reduced()
         width = -self._problem.reg * np.log(left_out / (f.size * g.size))
-        costs = self._problem.within(f, g, width)
-        P = np.empty(costs.nnz)
+        support = self._problem.within(f, g, width)
+        P = np.empty(support.nnz)
+        costs = support if isinstance(support, CSR) else support.costs(np.empty_like(P))
         _cpu.support_plan(costs.indptr, costs.indices, costs.data, f, g, self._problem.reg, P)
         return costs, P
 

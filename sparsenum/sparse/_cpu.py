@@ -10,6 +10,7 @@ __all__ = [
     "count_above",
     "fill_above",
     "fill_transpose",
+    "row_squares",
     "row_top_k",
     "rows_times_sparse",
     "schur_cg",
@@ -69,6 +70,16 @@ def spmv_t(indptr, indices, data, y, x):
     for i in range(indptr.size - 1):
         for p in range(indptr[i], indptr[i + 1]):
             x[indices[p]] += data[p] * y[i]
+
+
+@kernel
+def row_squares(indptr, data, y):
+    """Write the sum of squares of each row into y (n,)."""
+    for i in range(indptr.size - 1):
+        total = 0.0
+        for p in range(indptr[i], indptr[i + 1]):
+            total += data[p] * data[p]
+        y[i] = total
 
 
 @kernel

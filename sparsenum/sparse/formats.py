@@ -156,7 +156,7 @@ def transpose(A: CSR) -> CSR:
     n, m = A.shape
     indptr = np.zeros(m + 1, np.uint64)
     np.cumsum(np.bincount(A.indices, minlength=m), out=indptr[1:], dtype=np.uint64)
-    indices = np.empty(A.nnz, np.uint32)
+    indices = np.empty(A.nnz, A.indices.dtype if n <= 2**16 else np.uint32)
     data = np.empty(A.nnz, A.data.dtype)
     _cpu.fill_transpose(A.indptr, A.indices, A.data, indptr[:-1].copy(), indices, data)
     return CSR(indptr, indices, data, (m, n))

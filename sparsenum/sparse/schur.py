@@ -52,7 +52,7 @@ def schur_cg(
     cap = 10 * b.size if max_iter is None else whole(max_iter, "max_iter")
     Qt = transpose(Q)
     squares = np.empty_like(b)
-    _cpu.spmv(Qt.indptr, Qt.indices, Qt.data**2, np.ones(Q.shape[0]), squares)
+    _cpu.row_squares(Qt.indptr, Qt.data, squares)
     # Rounding may leave nothing where a row holds all of its column.
     diagonal = np.maximum(weight - squares, 1e-14 * weight + 1e-300)
     x = np.empty_like(b)
