@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sparsenum._check import choice, positive, real_array, whole
+from sparsenum._check import choice, float_type, positive, real_array, whole
 from sparsenum.errors import ConvergenceWarning
 from sparsenum.ot.monitor import Step
 from sparsenum.ot.solution import Solution
@@ -194,8 +194,8 @@ class _Solver:
             )
         if verbose:
             options = {**options, "callback": _verbose(options.get("callback"))}
-        self.M = real_array(M, "M", 2)
-        self.dtype = np.asarray(M).dtype if np.asarray(M).dtype == np.float32 else np.float64
+        self.dtype = float_type(M)
+        self.M = real_array(M, "M", 2, self.dtype)
         self.reg = reg
         self.warn = warn
         self.warmstart = warmstart

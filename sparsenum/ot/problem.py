@@ -1,4 +1,4 @@
-"""The canonical problem that the algorithms see: float64, positive masses that sum to one."""
+"""The canonical problem that the algorithms see: positive masses that sum to one."""
 
 from __future__ import annotations  # else each call would evaluate those of its inner functions
 
@@ -14,6 +14,7 @@ from sparsenum.ot import _cpu
 from sparsenum.sparse import CSR
 
 Vector = NDArray[np.float64]
+Matrix = NDArray[np.float32] | NDArray[np.float64]  # a cost as the caller holds it
 
 
 class Iterate(NamedTuple):
@@ -56,9 +57,12 @@ class Masses(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Find P = exp((f + g - M) / reg) with row sums a and column sums b."""
+    """Find P = exp((f + g - M) / reg) with row sums a and column sums b.
 
-    M: NDArray[np.float64]
+    Costs in float32 are widened one by one where they are read: results are those of float64.
+    """
+
+    M: Matrix
     a: Vector
     b: Vector
     reg: float
@@ -98,12 +102,12 @@ class Problem:
         return self.iterate(g)
 
     def row_costs(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return some rows of M."""
-        return self.M[rows]
+        """Return some rows of M, in float64."""
+        return self.M[rows].astype(np.float64, copy=False)
 
     def column_costs(self, columns: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return some columns of M."""
-        return self.M[:, columns]
+        """Return some columns of M, in float64."""
+        return self.M[:, columns].astype(np.float64, copy=False)
 
     def within(self, f: Vector, g: Vector, width: float) -> CSR:
         """Return the costs of the entries with M - f - g < width."""
@@ -122,7 +126,7 @@ class Problem:
         self, f: Vector, g: Vector, out: NDArray[np.float64] | None = None
     ) -> NDArray[np.float64]:
         """Return the dense plan, shape (n, m), in `out` if there is one."""
-        P = np.empty_like(self.M) if out is None else out
+        P = np.empty(self.M.shape) if out is None else out
 
         def write(rows: slice) -> None:
             _cpu.plan(self.M[rows], f[rows], g, self.reg, P[rows])
@@ -163,9 +167,7 @@ class Problem:
         return float(np.mean(slack < -self.reg * np.log(drop * least)))
 
 
-def gather(
-    M: NDArray[np.float64], f: Vector, g: Vector, row_slack: Vector, column_slack: Vector
-) -> CSR:
+def gather(M: Matrix, f: Vector, g: Vector, row_slack: Vector, column_slack: Vector) -> CSR:
     """Return the costs of the entries with M - f - g below their row's or their column's slack."""
     n, m = M.shape
     indptr = np.zeros(n + 1, np.uint64)

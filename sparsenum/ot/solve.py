@@ -4,16 +4,16 @@ import warnings
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from sparsenum._check import choice, positive, real_array, whole
+from sparsenum._check import choice, float_type, positive, real_array, whole
 from sparsenum.errors import ConvergenceWarning, DeviceError
 from sparsenum.ot.auto import annealed_newton
 from sparsenum.ot.feasibility import is_feasible
 from sparsenum.ot.monitor import Callback, Monitor, Status
 from sparsenum.ot.paper import sinkhorn_newton_sparse
 from sparsenum.ot.points import PointProblem
-from sparsenum.ot.problem import Problem, Vector
+from sparsenum.ot.problem import Matrix, Problem, Vector
 from sparsenum.ot.scaling import sinkhorn
 from sparsenum.ot.solution import Solution, Support
 
@@ -49,8 +49,8 @@ def solve(
     Parameters
     ----------
     M : array_like, shape (n, m)
-        Cost of moving one unit of mass, in any unit; ``inf`` forbids a pair. A float64,
-        C-contiguous matrix is read in place.
+        Cost of moving one unit of mass, in any unit; ``inf`` forbids a pair. A C-contiguous
+        matrix of float64 or float32, on disk or not, is read in place; the arithmetic is float64.
     a : array_like, shape (n,), optional
         Masses of the rows, not negative; uniform (sum 1) by default.
     b : array_like, shape (m,), optional
@@ -177,8 +177,8 @@ def attempt(
     return solution
 
 
-def _cost(M: ArrayLike) -> NDArray[np.float64]:
-    cost = real_array(M, "M", 2)
+def _cost(M: ArrayLike) -> Matrix:
+    cost: Matrix = real_array(M, "M", 2, float_type(M))
     if 0 in cost.shape:
         raise ValueError(f"M must have at least one row and one column: got shape {cost.shape}")
     lowest = float(cost.min())
@@ -223,7 +223,7 @@ def shared_mass(a: Vector, b: Vector) -> float:
 
 
 def _canonical(
-    M: NDArray[np.float64], a: Vector, b: Vector, reg: float, n_threads: int
+    M: Matrix, a: Vector, b: Vector, reg: float, n_threads: int
 ) -> tuple[Problem, Support]:
     rows, columns = np.flatnonzero(a), np.flatnonzero(b)
     support = Support(rows, columns, M.shape, shared_mass(a, b))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsenum._check import real_array
+from sparsenum._check import float_type, real_array
 from sparsenum.sparse import _cpu
 
 if TYPE_CHECKING:
@@ -99,8 +99,7 @@ class CSR:
         CSR
             The entries kept. Cost O(n m), twice over `A`.
         """
-        dtype = np.float32 if getattr(A, "dtype", None) == np.float32 else np.float64
-        A = real_array(A, "A", 2, dtype)
+        A = real_array(A, "A", 2, float_type(A))
         indptr = np.zeros(A.shape[0] + 1, np.uint64)
         _cpu.count_above(A, threshold, indptr)
         np.cumsum(indptr, out=indptr)
