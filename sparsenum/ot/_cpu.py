@@ -302,14 +302,18 @@ def count_strong(indptr, indices, P, a, column_sums, drop, strong_indptr):
 
 @kernel
 def fill_strong(indptr, indices, P, a, column_sums, drop, strong_indptr, strong_indices, strong):
-    """Write the entries that count_strong counted, over the root of their row's mass."""
+    """Write the entries that count_strong counted, over the root of their row's mass.
+
+    In place, with P for strong, is fine: no entry is written to a place that is still to be read.
+    """
     for i in range(a.size):
         q = strong_indptr[i]
         root = math.sqrt(a[i])
         for p in range(indptr[i], indptr[i + 1]):
             strong_indices[q] = indices[p]
-            strong[q] = P[p] / root
-            q += np.uint64(P[p] > drop * min(a[i], column_sums[indices[p]]))
+            entry = P[p]
+            strong[q] = entry / root
+            q += np.uint64(entry > drop * min(a[i], column_sums[indices[p]]))
 
 
 @kernel

@@ -14,6 +14,7 @@ from sparsenum.ot.levels import descend
 from sparsenum.ot.monitor import Monitor
 from sparsenum.ot.problem import SAMPLE, Iterate, Problem, Vector, gather
 from sparsenum.sparse import CSR
+from sparsenum.sparse.formats import index_type
 
 Metric = Literal["sqeuclidean", "cityblock"]
 Points = NDArray[np.float64]
@@ -80,7 +81,7 @@ class PointProblem:
             slack, none = np.full(len(M), width), np.full(columns.size, -np.inf)
             part = gather(M, f[rows], g[columns], slack, none)
             counts.append(part.row_counts)
-            indices.append(columns[part.indices].astype(np.uint32))
+            indices.append(columns[part.indices].astype(index_type(g.size)))
             data.append(part.data.copy())
         indptr = np.zeros(f.size + 1, np.uint64)
         np.cumsum(np.concatenate(counts), out=indptr[1:], dtype=np.uint64)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sparsenum._threads import by_rows
 from sparsenum.ot import _cpu
 from sparsenum.sparse import CSR
+from sparsenum.sparse.formats import index_type
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float32] | NDArray[np.float64]  # a cost as the caller holds it
@@ -28,15 +29,12 @@ class Iterate(NamedTuple):
         Column sums of the plan; its rows sum to a.
     error : float
         1-norm of column_sums - b.
-    entries : ndarray, optional
-        Entries of the plan on a support, where there is one.
     """
 
     f: Vector
     g: Vector
     column_sums: Vector
     error: float
-    entries: Vector | None = None
 
 
 class Masses(Protocol):
@@ -173,7 +171,7 @@ def gather(M: Matrix, f: Vector, g: Vector, row_slack: Vector, column_slack: Vec
     indptr = np.zeros(n + 1, np.uint64)
     _cpu.count_slack(M, f, g, row_slack, column_slack, indptr)
     np.cumsum(indptr, out=indptr)
-    indices = np.empty(int(indptr[-1]) + 1, np.uint32)
+    indices = np.empty(int(indptr[-1]) + 1, index_type(m))
     cost = np.empty(indices.size)
     _cpu.fill_cost(M, f, g, row_slack, column_slack, indptr, indices, cost)
     return CSR(indptr, indices[:-1], cost[:-1], (n, m))

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     import scipy.sparse
 
 
+def index_type(length: int) -> Any:
+    """Return the smallest type of index that can count the columns of a CSR."""
+    return np.uint16 if length <= 2**16 else np.uint32
+
+
 @dataclass(frozen=True, slots=True)
 class CSR:
     """A sparse matrix by compressed rows: row i holds data[indptr[i]:indptr[i + 1]].
@@ -49,6 +54,13 @@ class CSR:
         """Number of stored entries in each row, shape (n,)."""
         starts = self.indptr.view(np.int64)
         return starts[1:] - starts[:-1]
+
+    @property
+    def column_counts(self) -> NDArray[np.int64]:
+        """Number of stored entries in each column, shape (m,)."""
+        counts = np.zeros(self.shape[1], np.int64)
+        _cpu.count_columns(self.indices, counts)
+        return counts
 
     @property
     def nbytes(self) -> int:
@@ -154,8 +166,8 @@ def transpose(A: CSR) -> CSR:
     """
     n, m = A.shape
     indptr = np.zeros(m + 1, np.uint64)
-    np.cumsum(np.bincount(A.indices, minlength=m), out=indptr[1:], dtype=np.uint64)
-    indices = np.empty(A.nnz, np.uint32)
+    np.cumsum(A.column_counts, out=indptr[1:], dtype=np.uint64)
+    indices = np.empty(A.nnz, np.promote_types(A.indices.dtype, index_type(n)))
     data = np.empty(A.nnz, A.data.dtype)
     _cpu.fill_transpose(A.indptr, A.indices, A.data, indptr[:-1].copy(), indices, data)
     return CSR(indptr, indices, data, (m, n))
