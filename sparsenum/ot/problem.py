@@ -109,7 +109,8 @@ class Problem:
 
     def within(self, f: Vector, g: Vector, width: float) -> CSR:
         """Return the costs of the entries with M - f - g < width."""
-        return gather(self.M, f, g, np.full(f.size, width), np.full(g.size, -np.inf))
+        row_slack, column_slack = np.full(f.size, width), np.full(g.size, -np.inf)
+        return gather(self.M, f, g, row_slack, column_slack, self.n_threads)
 
     def marginals(self, f: Vector, g: Vector) -> tuple[Vector, Vector]:
         """Return the row and column sums of the plan, computed afresh."""
@@ -138,7 +139,7 @@ class Problem:
         """Return the entries of the plan above row_floor[i] or above column_floor[j]."""
         row_slack = -self.reg * np.log(np.broadcast_to(row_floor, f.size))
         column_slack = -self.reg * np.log(np.broadcast_to(column_floor, g.size))
-        support = gather(self.M, f, g, row_slack, column_slack)
+        support = gather(self.M, f, g, row_slack, column_slack, self.n_threads)
         P = np.empty(support.nnz)
         _cpu.support_plan(support.indptr, support.indices, support.data, f, g, self.reg, P)
         return support.with_data(P)
@@ -154,7 +155,11 @@ class Problem:
             P = self.sparse_plan(at.f, at.g, drop * a, drop * np.maximum(c, UNDERFLOW))
             return P.with_data(P.data / np.sqrt(np.repeat(a, P.row_counts)))
         Q = np.empty(self.M.shape, np.float32)
-        _cpu.scaled_plan(self.M, a, at.f, at.g, self.reg, Q)
+
+        def write(rows: slice) -> None:
+            _cpu.scaled_plan(self.M[rows], a[rows], at.f[rows], at.g, self.reg, Q[rows])
+
+        by_rows(write, self.M.shape, self.n_threads)
         return Q
 
     def density(self, at: Iterate, drop: float) -> float:
@@ -165,16 +170,33 @@ class Problem:
         return float(np.mean(slack < -self.reg * np.log(drop * least)))
 
 
-def gather(M: Matrix, f: Vector, g: Vector, row_slack: Vector, column_slack: Vector) -> CSR:
+def gather(
+    M: Matrix,
+    f: Vector,
+    g: Vector,
+    row_slack: Vector,
+    column_slack: Vector,
+    n_threads: int = 1,
+) -> CSR:
     """Return the costs of the entries with M - f - g below their row's or their column's slack."""
     n, m = M.shape
     indptr = np.zeros(n + 1, np.uint64)
-    _cpu.count_slack(M, f, g, row_slack, column_slack, indptr)
+
+    def count(rows: slice) -> None:
+        counts = indptr[rows.start : rows.stop + 1]
+        _cpu.count_slack(M[rows], f[rows], g, row_slack[rows], column_slack, counts)
+
+    def fill(rows: slice) -> None:
+        starts = indptr[rows.start : rows.stop + 1]
+        slack = row_slack[rows], column_slack
+        _cpu.fill_cost(M[rows], f[rows], g, *slack, starts, indices, cost)
+
+    by_rows(count, (n, m), n_threads)
     np.cumsum(indptr, out=indptr)
-    indices = np.empty(int(indptr[-1]) + 1, index_type(m))
+    indices = np.empty(int(indptr[-1]), index_type(m))
     cost = np.empty(indices.size)
-    _cpu.fill_cost(M, f, g, row_slack, column_slack, indptr, indices, cost)
-    return CSR(indptr, indices[:-1], cost[:-1], (n, m))
+    by_rows(fill, (n, m), n_threads)
+    return CSR(indptr, indices, cost, (n, m))
 
 
 UNDERFLOW = 1e-250  # column sums below this have lost their digits

@@ -69,8 +69,9 @@ def solve(
     potentials_init : tuple of array_like, optional
         Start (f, g) in cost units, as in ``Solution.potentials``; zeros by default.
     n_threads : int, optional
-        Threads for passes over more than a million costs; 1 by default. The result does not
-        depend on it. Small products and everything on sparse supports stay on one thread.
+        Threads for passes over more than a million costs, those that gather a sparse support
+        among them; 1 by default. The result does not depend on it. Small products and everything
+        on sparse supports stay on one thread.
     device : {"cpu", "cuda"}, default "cpu"
         Where to run. There is no CUDA backend in this version.
     callback : callable, optional
