@@ -28,6 +28,11 @@ def real_array(value: Any, name: str, ndim: int, dtype: Any = np.float64) -> NDA
     return array
 
 
+def float_type(value: Any) -> Any:
+    """Return float32 for what holds just that, float64 for all else: the type to read it in."""
+    return np.float32 if getattr(value, "dtype", None) == np.float32 else np.float64
+
+
 def positive(value: Any, name: str, remedy: str) -> float:
     """Return `value` as a finite float above zero."""
     try:

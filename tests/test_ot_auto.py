@@ -2,7 +2,6 @@
 
 import math
 import time
-import tracemalloc
 
 import naive
 import numpy as np
@@ -301,47 +300,6 @@ def test_a_stop_at_the_last_step_of_a_certified_result_is_not_a_failure():
     last = ot.solve(M, a, b, reg).n_iter
     result = ot.solve(M, a, b, reg, max_iter=last)
     assert (result.status, result.n_iter) == ("converged", last)
-
-
-# Memory and types of the cost
-
-
-@pytest.mark.parametrize(
-    ("reg", "most"), [(1e-3, 1.2), (1.0, 1.4)], ids=["sparse plan", "dense plan"]
-)
-def test_a_cost_on_disk_is_not_copied(reg, most, tmp_path):
-    cost = np.lib.format.open_memmap(tmp_path / "cost.npy", "w+", np.float64, (600, 600))
-    cost[:] = np.random.default_rng(0).random((600, 600))
-    cost.flush()
-    M = np.load(tmp_path / "cost.npy", mmap_mode="r")
-    assert isinstance(M, np.memmap)
-    assert not M.flags.writeable
-    ot.solve(M, reg=reg)  # compiles
-    tracemalloc.start()
-    try:
-        result = ot.solve(M, reg=reg)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert result.converged
-    assert np.shares_memory(result._problem.M, M)
-    assert peak < most * M.nbytes
-
-
-@pytest.mark.parametrize("reg", [1e-1, 1e-3])
-def test_float32_costs_are_solved_in_float64(reg):
-    M, a, b, reg = problem("clouds", reg)
-    single = ot.solve(M.astype(np.float32), a, b, reg)
-    double = ot.solve(M.astype(np.float32).astype(np.float64), a, b, reg)
-    np.testing.assert_array_equal(single.plan, double.plan)
-
-
-def test_the_cost_is_left_as_it_was():
-    M, a, b, reg = problem("l1 grid", 1e-3)
-    before = M.copy()
-    M.flags.writeable = a.flags.writeable = b.flags.writeable = False
-    assert ot.solve(M, a, b, reg).converged
-    np.testing.assert_array_equal(M, before)
 
 
 def test_the_algorithm_restores_what_it_borrows_from_the_monitor():

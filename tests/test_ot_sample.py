@@ -134,7 +134,7 @@ def test_the_problem_on_pairs_is_that_on_their_costs():
     p = point_problem()
     rng = np.random.default_rng(7)
     pairs = p.within(np.zeros(p.a.size), np.zeros(p.b.size), 3.0)
-    ours = pairs.restricted(p.a, p.b, p.reg)
+    ours = Restricted(pairs, p.a, p.b, p.reg)
     theirs = Restricted(pairs.costs(np.empty(pairs.nnz)), p.a, p.b, p.reg)
     first, other = (rng.normal(0, 0.1, p.b.size) for _ in range(2))
     at, twin = ours.iterate(first), theirs.iterate(first)

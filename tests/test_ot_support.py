@@ -75,22 +75,36 @@ def test_narrow_keeps_what_is_below_the_width(state, width):
     wide = gather(problem.M, f, g, np.full(len(f), 2 * width), np.full(len(g), -np.inf))
     result = narrow(wide, f, g, width)
     kept = problem.M - f[:, None] - g < width
+    most = kept.sum() >= 0.8 * wide.nnz
+    assert (result is wide) == most
+    kept = mask(wide) if most else kept
     np.testing.assert_array_equal(mask(result), kept)
     np.testing.assert_array_equal(written(problem.M, result), naive.support_costs(problem.M, kept))
-    assert (result is wide) == (result.nnz == wide.nnz)
+
+
+@pytest.mark.parametrize(("m", "dtype"), [(65_536, np.uint16), (65_537, np.uint32)])
+def test_indices_are_as_small_as_the_columns_allow(m, dtype):
+    M = np.zeros((2, m))
+    M[0, :-1] = M[1, 1:] = 1.0
+    support = gather(M, np.zeros(2), np.zeros(m), np.full(2, 0.5), np.full(m, -np.inf))
+    assert support.indices.tolist() == [m - 1, 0]
+    assert support.indices.dtype == dtype
+    assert narrow(support, np.zeros(2), np.arange(m) / m, 0.1).indices.dtype == dtype
+    at = Restricted(support, np.ones(2), np.ones(m), 1.0).iterate(np.zeros(m))
+    assert Restricted(support, np.ones(2), np.ones(m), 1.0).hessian(at, 0.1).indices.dtype == dtype
 
 
 @given(states(), WIDTHS)
-def test_fills_need_one_spare_place_and_leave_all_others_alone(state, width):
+def test_fills_need_one_spare_place_at_most_and_leave_all_others_alone(state, width):
     problem, f, g = state
     M, (n, m) = problem.M, problem.M.shape
     full = everything(M)
     triple = full.indptr, full.indices, full.data
     P, c = np.abs(full.data) + 1e-3, np.ones(m)
 
-    def guarded(indptr):
+    def guarded(indptr, spare=1):
         np.cumsum(indptr, out=indptr)
-        size = int(indptr[-1]) + 1
+        size = int(indptr[-1]) + spare
         indices, data = np.full(size + 5, 77, np.uint32), np.full(size + 5, -7.0)
         return indptr, indices, data, slice(size, None)
 
@@ -99,7 +113,7 @@ def test_fills_need_one_spare_place_and_leave_all_others_alone(state, width):
         indptr = np.zeros(n + 1, np.uint64)
         if kernel == "cost":
             _cpu.count_slack(M, f, g, *slack, indptr)
-            indptr, indices, data, beyond = guarded(indptr)
+            indptr, indices, data, beyond = guarded(indptr, 0)
             _cpu.fill_cost(M, f, g, *slack, indptr, indices, data)
         elif kernel == "narrow":
             _cpu.count_narrow(*triple, f, g, width, indptr)
@@ -127,15 +141,18 @@ def test_a_restricted_problem_is_the_problem_with_all_else_forbidden(state, drop
     P = naive.plan(costs, at.f, g, reg)
     np.testing.assert_allclose(at.f, naive.row_update(costs, a, g, reg), **CLOSE)
     np.testing.assert_allclose(at.column_sums, P.sum(axis=0), **CLOSE)
-    np.testing.assert_allclose(view.support.with_data(at.entries).to_dense(), P, **CLOSE)
+    np.testing.assert_allclose(view.support.with_data(view.entries).to_dense(), P, **CLOSE)
     assert at.error == pytest.approx(np.abs(P.sum(axis=0) - b).sum(), abs=1e-13)
     s = view.support
     entries = np.empty(s.nnz)
     _cpu.support_plan(s.indptr, s.indices, s.data, at.f, g, reg, entries)
     np.testing.assert_allclose(s.with_data(entries).to_dense(), P, **CLOSE)
-    exact = s.with_data(at.entries).to_dense()
-    Q = view.hessian(at, drop).to_dense()
-    np.testing.assert_allclose(Q, naive.strong(exact, a, at.column_sums, drop), **CLOSE)
+    exact = naive.strong(s.with_data(view.entries).to_dense(), a, at.column_sums, drop)
+    np.testing.assert_allclose(view.hessian(at, drop).to_dense(), exact, **CLOSE)
+    # The one array of entries may have gone to a Hessian or to another iterate since.
+    np.testing.assert_allclose(view.hessian(at, drop).to_dense(), exact, **CLOSE)
+    view.iterate(g + np.arange(len(g)))
+    np.testing.assert_allclose(view.hessian(at, drop).to_dense(), exact, **CLOSE)
 
 
 @given(states())
@@ -143,7 +160,7 @@ def test_restricted_to_everything_is_the_whole_problem(state):
     problem, _, g = state
     whole = problem.iterate(g)
     at = Restricted(everything(problem.M), problem.a, problem.b, problem.reg).iterate(g)
-    for mine, theirs in zip(at[:4], whole[:4], strict=True):
+    for mine, theirs in zip(at, whole, strict=True):
         np.testing.assert_allclose(mine, theirs, **CLOSE)
 
 
@@ -211,7 +228,8 @@ def test_the_certified_support_leaves_out_a_hundredth_of_the_tolerance(
 
     monkeypatch.setattr(levels.Levels, "refine", watch)
     for tol in (1e-6, 1e-9):
-        result = ot.solve(*cloud(90, 110, power, seed), reg, tol=tol)
+        M, a, b = cloud(90, 110, power, seed)
+        result = ot.solve(M, a, b, reg, tol=tol)
         assert result.converged
         assert "support" in result.log
         cut, reach, problem, at = seen[-1]

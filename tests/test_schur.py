@@ -7,9 +7,10 @@ import strategies
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sparsenum.sparse import schur, schur_cg, schur_direct
+from sparsenum.sparse import schur, schur_cg, schur_direct, transpose
 
 DIRECT = {"dense": -1.0, "sparse": 2.0}  # shares of non-zeros above which it is dense
+ITERATED = {"scattered": -1.0, "gathered": 2.0}  # and above which there is no transpose
 
 
 @st.composite
@@ -31,14 +32,21 @@ def direct(route, Q, weight, b):
         return schur_direct(strategies.from_dense(Q), weight, b)
 
 
+def iterated(route, Q, weight, b, rtol):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schur, "SCATTER_SHARE", ITERATED[route])
+        return schur_cg(strategies.from_dense(Q), weight, b, rtol=rtol)
+
+
 @given(systems(leaks=(1e-2, 1.0)))
 def test_definite_systems_are_solved_as_numpy_does(system):
     Q, weight, b = system
     expected = np.linalg.solve(naive.schur(Q, weight), b)
     close = {"rtol": 1e-7, "atol": 1e-8 * np.abs(expected).max()}
-    result = schur_cg(strategies.from_dense(Q), weight, b, rtol=1e-13)
-    assert result.converged
-    np.testing.assert_allclose(result.x, expected, **close)
+    for route in ITERATED:
+        result = iterated(route, Q, weight, b, 1e-13)
+        assert result.converged
+        np.testing.assert_allclose(result.x, expected, **close)
     for route in DIRECT:
         np.testing.assert_allclose(direct(route, Q, weight, b), expected, **close)
 
@@ -48,8 +56,9 @@ def test_singular_consistent_systems_are_solved_too(system):
     Q, weight, b = system
     S = naive.schur(Q, weight)
     close = {"rtol": 0, "atol": 1e-7 * np.abs(b).max()}
-    result = schur_cg(strategies.from_dense(Q), weight, b, rtol=1e-12)
-    np.testing.assert_allclose(S @ result.x, b, **close)
+    for route in ITERATED:
+        x = iterated(route, Q, weight, b, 1e-12).x
+        np.testing.assert_allclose(S @ x, b, **close)
     for route in DIRECT:
         np.testing.assert_allclose(S @ direct(route, Q, weight, b), b, **close)
 
@@ -75,6 +84,16 @@ def test_a_column_that_holds_all_of_its_row_has_a_diagonal_of_zero():
     result = schur_cg(strategies.from_dense(np.eye(3)), np.ones(3), np.zeros(3))
     assert (result.converged, result.n_iter, result.x.tolist()) == (True, 0, [0.0] * 3)
     assert np.isfinite(schur_cg(strategies.from_dense(np.eye(3)), np.ones(3), np.ones(3)).x).all()
+
+
+def test_a_full_matrix_is_not_transposed(monkeypatch):
+    sizes = []
+    monkeypatch.setattr(schur, "transpose", lambda A: sizes.append(A.nnz) or transpose(A))
+    for share in (0.2, 0.3):
+        P = np.random.default_rng(0).random((40, 50))
+        P[:, :] *= np.arange(50) < share * 50
+        schur_cg(strategies.from_dense(P + 1e-3 * np.eye(40, 50)), 100.0 * np.ones(50), np.ones(50))
+    assert len(sizes) == 1
 
 
 def test_an_indefinite_system_has_no_factor():

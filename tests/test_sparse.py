@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from sparsenum.sparse import CSR, cg, row_top_k, rows_times_sparse, spmm, spmv, spmv_t, transpose
+from sparsenum.sparse.formats import index_type
 
 ROUNDING = {np.dtype(np.float32): 1e-4, np.dtype(np.float64): 1e-12}
 
@@ -74,6 +75,7 @@ def test_from_scipy_sums_duplicates_sorts_and_leaves_the_source_alone():
 def test_small_properties_of_csr(A):
     assert A.nnz == np.count_nonzero(A.to_dense())
     assert A.row_counts.tolist() == np.count_nonzero(A.to_dense(), axis=1).tolist()
+    assert A.column_counts.tolist() == np.count_nonzero(A.to_dense(), axis=0).tolist()
     assert A.nbytes == 8 * (A.shape[0] + 1) + A.nnz * (A.indices.itemsize + A.data.itemsize)
     doubled = A.with_data(2 * A.data)
     assert doubled.indices is A.indices
@@ -98,6 +100,13 @@ def test_transpose_equals_its_twin_and_undoes_itself(A):
     assert again.indptr.tolist() == A.indptr.tolist()
     assert again.indices.tolist() == A.indices.tolist()
     assert again.data.tolist() == A.data.tolist()
+
+
+def test_a_transpose_has_wider_indices_where_it_needs_them():
+    tall = strategies.from_dense(np.arange(65_537.0)[:, None] == [0, 65_536], np.uint16)
+    assert transpose(tall).indices.tolist() == [0, 65_536]
+    assert index_type(65_536) == np.uint16
+    assert index_type(65_537) == np.uint32
 
 
 # Products

@@ -7,6 +7,7 @@ import pytest
 
 from sparsenum import _threads, ot
 from sparsenum._threads import by_rows
+from sparsenum.ot.problem import gather
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 5])
@@ -51,3 +52,18 @@ def test_results_do_not_depend_on_the_number_of_threads(monkeypatch, method, reg
         np.testing.assert_array_equal(one.potentials[1], other.potentials[1])
         np.testing.assert_array_equal(one.plan, other.plan)
         assert one.marginal_error == other.marginal_error
+
+
+@pytest.mark.parametrize("n_threads", [2, 5])
+@pytest.mark.parametrize("block", [1, 90, 2000])
+def test_a_support_gathered_by_blocks_is_the_same(monkeypatch, block, n_threads):
+    M = np.random.default_rng(0).random((120, 90))
+    f, g = np.linspace(0.0, 0.9, 120), np.linspace(0.1, -0.1, 90)
+    slack = np.full(120, 0.05), np.linspace(-0.1, 0.1, 90)
+    whole = gather(M, f, g, *slack)
+    monkeypatch.setattr(_threads, "BLOCK", block)
+    for _ in range(20):  # a race would not lose each time
+        parts = gather(M, f, g, *slack, n_threads)
+        np.testing.assert_array_equal(parts.indptr, whole.indptr)
+        np.testing.assert_array_equal(parts.indices, whole.indices)
+        np.testing.assert_array_equal(parts.data, whole.data)

@@ -225,13 +225,15 @@ def count_slack(M, f, g, row_slack, column_slack, indptr):
 def fill_cost(M, f, g, row_slack, column_slack, indptr, indices, cost):
     """Write the costs of the entries that count_slack counted into CSR arrays.
 
-    Each entry is written and then kept or overwritten, which spares the branch: the arrays need
-    one place more than they keep.
+    Each entry is written and then kept or overwritten, which spares a branch that nothing foresees.
+    A row that has all its entries ends there, so blocks of rows may be filled at the same time.
     """
     n, m = M.shape
     for i in range(n):
         p = indptr[i]
         for j in range(m):
+            if p == indptr[i + 1]:
+                break
             indices[p] = j
             cost[p] = M[i, j]
             p += np.uint64(M[i, j] - f[i] - g[j] < max(row_slack[i], column_slack[j]))
@@ -251,7 +253,10 @@ def count_narrow(indptr, indices, cost, f, g, width, narrow_indptr):
 
 @kernel
 def fill_narrow(indptr, indices, cost, f, g, width, narrow_indptr, narrow_indices, narrow_cost):
-    """Write the entries that count_narrow counted, as fill_cost does."""
+    """Write the entries that count_narrow counted, as fill_cost does.
+
+    No row ends early, so the arrays need one place more than they keep.
+    """
     for i in range(f.size):
         q = narrow_indptr[i]
         limit = f[i] + width
@@ -302,14 +307,19 @@ def count_strong(indptr, indices, P, a, column_sums, drop, strong_indptr):
 
 @kernel
 def fill_strong(indptr, indices, P, a, column_sums, drop, strong_indptr, strong_indices, strong):
-    """Write the entries that count_strong counted, over the root of their row's mass."""
+    """Write the entries that count_strong counted, over the root of their row's mass.
+
+    The indices need a spare place, as those of fill_narrow do. In place, with P for strong, is
+    fine: no entry is written to a place that is still to be read.
+    """
     for i in range(a.size):
         q = strong_indptr[i]
         root = math.sqrt(a[i])
         for p in range(indptr[i], indptr[i + 1]):
             strong_indices[q] = indices[p]
-            strong[q] = P[p] / root
-            q += np.uint64(P[p] > drop * min(a[i], column_sums[indices[p]]))
+            entry = P[p]
+            strong[q] = entry / root
+            q += np.uint64(entry > drop * min(a[i], column_sums[indices[p]]))
 
 
 @kernel

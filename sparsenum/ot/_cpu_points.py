@@ -5,8 +5,6 @@ coordinate. `squared` chooses between squared Euclidean and 1-norm costs. Boxes 
 (low, slope, top) and (high): see tree.py.
 """
 
-import math
-
 import numpy as np
 
 from sparsenum._numba import formula, kernel
@@ -18,7 +16,6 @@ __all__ = [
     "count_closer",
     "fill_close",
     "fill_closer",
-    "keep_strong",
     "pair_costs",
 ]
 
@@ -178,16 +175,3 @@ def add_sums(indptr, indices, P, row_sums, column_sums):
         for p in range(indptr[i], indptr[i + 1]):
             row_sums[i] += P[p]
             column_sums[indices[p]] += P[p]
-
-
-@kernel
-def keep_strong(indptr, indices, P, a, column_sums, drop, strong_indptr, strong_indices):
-    """Do what fill_strong does, in place: entries move to the front of P, never past one unread."""
-    for i in range(a.size):
-        q = strong_indptr[i]
-        root = math.sqrt(a[i])
-        for p in range(indptr[i], indptr[i + 1]):
-            entry, j = P[p], indices[p]
-            strong_indices[q] = j
-            P[q] = entry / root
-            q += np.uint64(entry > drop * min(a[i], column_sums[j]))

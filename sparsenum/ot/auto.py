@@ -34,15 +34,15 @@ def annealed_newton(
     on supports. Plans that stay dense, and whatever the supports could not certify, are finished
     by Newton's method on the dense plan.
     """
-    M, a = problem.M, problem.a
     if g.any():  # a start that may be good already
         start = problem.iterate(g)
         if not monitor.proceed(start.error):
             return start, {}
         if start.error < NEAR:
             return dense_newton(problem, start, monitor)
-    rows = np.linspace(0, a.size - 1, min(a.size, SAMPLE)).astype(np.int64)
-    sample = M[rows][np.isfinite(M[rows])]
+    rows = np.linspace(0, problem.a.size - 1, min(problem.a.size, SAMPLE)).astype(np.int64)
+    sample = problem.row_costs(rows)
+    sample = sample[np.isfinite(sample)]
     annealer = Annealer(problem, monitor)
     psi, log_b = g - problem.reg * annealer.log_b, np.log(problem.b)
     if sample.std() < EASY_SPREAD * problem.reg:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sparsenum._check import real_array
-from sparsenum.ot.problem import Problem, Vector
+from sparsenum._check import float_type, real_array
+from sparsenum.ot.problem import Matrix, Problem, Vector
 from sparsenum.sparse import CSR
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Support:
     columns: NDArray[np.int64]
     shape: tuple[int, int]
     mass: float
-    M: NDArray[np.float64] | None = None
+    M: Matrix | None = None
 
     def expand(self, x: Vector, axis: int, fill: float) -> Vector:
         """Return a vector of the canonical problem at the caller's length."""
@@ -78,9 +78,9 @@ class Support:
         return self.rows, self.columns
 
 
-def cost_matrix(M: ArrayLike) -> NDArray[np.float64]:
+def cost_matrix(M: ArrayLike) -> Matrix:
     """Return a cost without NaN and minus infinity."""
-    cost = real_array(M, "M", 2)
+    cost: Matrix = real_array(M, "M", 2, float_type(M))
     if 0 in cost.shape:
         raise ValueError(f"M must have at least one row and one column: got shape {cost.shape}")
     lowest = float(cost.min())
@@ -125,7 +125,7 @@ def shared_mass(a: Vector, b: Vector) -> float:
 
 
 def canonical(
-    M: NDArray[np.float64], a: Vector, b: Vector, reg: float, n_threads: int
+    M: Matrix, a: Vector, b: Vector, reg: float, n_threads: int
 ) -> tuple[Problem, Support]:
     """Return the problem between rows and columns with mass, all of it scaled to one."""
     rows, columns = np.flatnonzero(a), np.flatnonzero(b)

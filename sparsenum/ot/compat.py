@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sparsenum._check import choice, positive, real_array, whole
+from sparsenum._check import choice, float_type, positive, real_array, whole
 from sparsenum.errors import ConvergenceWarning
 from sparsenum.ot.monitor import printing
 from sparsenum.ot.solution import Solution
@@ -205,9 +205,9 @@ class _Solver:
         options = {key: value for key, value in options.items() if key in OPTIONS}
         if verbose:
             options["callback"] = printing(options.get("callback"))
-        self.given = M
-        self.M = real_array(to_numpy(M), "M", 2)
-        self.dtype = np.float32 if np.asarray(to_numpy(M)).dtype == np.float32 else np.float64
+        self.given, host = M, to_numpy(M)
+        self.dtype = float_type(host)
+        self.M = real_array(host, "M", 2, self.dtype)
         self.reg = reg
         self.warn = warn
         self.warmstart = warmstart

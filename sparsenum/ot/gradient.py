@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sparsenum.ot.canonical import RegType, Support
 from sparsenum.ot.operator import plan_operator
+from sparsenum.ot.problem import Matrix as Cost
 from sparsenum.ot.problem import Vector
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def _soft_min(cost: Matrix, reg: float) -> Vector:
         return base - reg * np.log(sums)
 
 
-def _cost(solution: "Solution") -> Matrix:
+def _cost(solution: "Solution") -> Cost:
     M = solution._support.M
     if M is None:
         raise ValueError("derivatives need the cost matrix: solve with lazy=False")

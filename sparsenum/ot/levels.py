@@ -11,7 +11,7 @@ from sparsenum.ot.anneal import Stage
 from sparsenum.ot.monitor import GOAL, Monitor
 from sparsenum.ot.newton import DAMPING_PER_ERROR, Pace, newton_step, sinkhorn_sweep
 from sparsenum.ot.problem import SAMPLE, Iterate, Masses, Vector
-from sparsenum.ot.support import Pattern, is_full, narrow, restricted
+from sparsenum.ot.support import Pattern, Restricted, is_full, narrow
 from sparsenum.sparse import CSR
 
 # Entries with slack M - phi - psi above L reg carry less than a_i b_j e^-L. Between levels 12 is
@@ -93,18 +93,25 @@ class Levels:
             pairs = self.problem.a.size * self.problem.b.size
             limit = min(WIDE_DENSITY, WIDE_MOST / pairs)
             wide = next((c * width for c in WIDTHS if self.density(c * width) < limit), width)
+            self.wide = None  # makes room for the next
             self.wide = Cut(self._scan(wide), self.phi, self.psi, wide)
             self.largest = max(self.largest, self.wide.support.nnz)
         support = narrow(self.wide.support, self.phi, self.psi, width)
-        return Cut(support, self.phi, self.psi, width) if is_full(support) else self.wide
+        if support is self.wide.support or not is_full(support):
+            return self.wide
+        return Cut(support, self.phi, self.psi, width)
+
+    def covers(self, width: float) -> bool:
+        """Return whether the support in use misses no slack below `width`."""
+        return self.cut is not None and self.cut.reaches(self.phi, self.psi) >= width
 
     def _scan(self, width: float) -> CSR | Pattern:
         """Read the cost once; give rows and columns that came out empty their best entry."""
-        problem, m = self.problem, self.problem.b.size
+        problem = self.problem
         for _ in range(REPAIRS):
             support = problem.within(self.phi, self.psi, width)
             self.scans += 1
-            bare = np.flatnonzero(np.bincount(support.indices, minlength=m) == 0)
+            bare = np.flatnonzero(support.column_counts == 0)
             if bare.size:
                 self.psi = self.psi.copy()
                 self.psi[bare] = (problem.column_costs(bare) - self.phi[:, None]).min(axis=0)
@@ -118,8 +125,9 @@ class Levels:
 
     def refine(self, reg: float, width: float, goal: float, max_steps: int) -> tuple[str, Iterate]:
         """Take Newton steps at `reg` on one support; say why they ended, and where."""
+        self.cut = None
         self.cut = self.support(width)
-        view = restricted(self.cut.support, self.problem.a, self.problem.b, reg)
+        view = Restricted(self.cut.support, self.problem.a, self.problem.b, reg)
         start = self.psi + reg * self.log_b
         at = view.iterate(start)
         for _ in range(PRE_SWEEPS):
@@ -197,8 +205,7 @@ def _finish(levels: Levels, extra: float) -> tuple[Iterate, bool]:
         error = at.error
         if why == "stop":
             break
-        cut = levels.cut
-        if last and cut and cut.reaches(levels.phi, levels.psi) >= full * reg and error <= goal:
+        if last and levels.covers(full * reg) and error <= goal:
             levels.monitor.tick(error)
             levels.monitor.status = "converged"
             return at, True

@@ -9,6 +9,7 @@ from sparsenum.ot.levels import descend
 from sparsenum.ot.monitor import Monitor
 from sparsenum.ot.points import PointProblem, costs
 from sparsenum.ot.problem import SAMPLE, Iterate, Problem, Vector
+from sparsenum.ot.support import Restricted
 from sparsenum.ot.tree import CLUSTER
 
 COARSEST = 1500  # points from which the dense solver takes over
@@ -108,4 +109,4 @@ def soft_minimum(problem: PointProblem, g: Vector, partner: NDArray[np.int64]) -
     gap = problem.X - problem.Y[nearest]
     first = (gap**2 if problem.squared else np.abs(gap)).sum(axis=1) - g[nearest]
     pairs = problem.within(first, g, NEGLIGIBLE * problem.reg)
-    return pairs.restricted(problem.a, problem.b, problem.reg).iterate(g).f
+    return Restricted(pairs, problem.a, problem.b, problem.reg).iterate(g).f

@@ -146,6 +146,7 @@ def line_search(problem: DualProblem, at: Iterate, x: Vector) -> tuple[Iterate |
         ):
             return trial, length
         length *= SHRINK
+        del trial  # makes room for the next
     return None, length
 
 

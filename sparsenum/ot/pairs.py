@@ -1,15 +1,16 @@
-"""The problem restricted to pairs of points: a support that holds no costs, only who meets whom."""
+"""Pairs of points as a support that holds no costs: only who meets whom."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsenum.ot import _cpu, _cpu_points
-from sparsenum.ot.problem import Iterate, Vector
+from sparsenum.ot import _cpu_points
+from sparsenum.ot.problem import Vector
 from sparsenum.ot.tree import Points
 from sparsenum.sparse import CSR
+from sparsenum.sparse.formats import count_columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,11 @@ class Pairs:
         starts = self.indptr.view(np.int64)
         return starts[1:] - starts[:-1]
 
+    @property
+    def column_counts(self) -> NDArray[np.int64]:
+        """Number of pairs of each column, shape (m,)."""
+        return count_columns(self.indices, self.shape[1])
+
     def costs(self, out: Vector) -> CSR:
         """Return the pairs with their costs, written to `out`."""
         x = self.X, self.Y, self.squared
@@ -67,47 +73,3 @@ class Pairs:
         indices = np.empty(int(indptr[-1]) + 1, self.indices.dtype)
         _cpu_points.fill_closer(*x, indptr, indices)
         return Pairs(self.X, self.Y, self.squared, indptr, indices[:-1])
-
-    def restricted(self, a: Vector, b: Vector, reg: float) -> "RestrictedPairs":
-        """Return the problem on these pairs."""
-        return RestrictedPairs(self, a, b, reg)
-
-
-@dataclass(slots=True)
-class RestrictedPairs:
-    """What `Restricted` is, in one array of entries: costs are written where the plan will be."""
-
-    pairs: Pairs
-    a: Vector
-    b: Vector
-    reg: float
-    _entries: Vector = field(init=False, repr=False)
-    _of: Vector | None = field(init=False, repr=False, default=None)  # whose entries these are
-
-    def __post_init__(self) -> None:
-        self._entries = np.empty(self.pairs.nnz)
-
-    def iterate(self, g: Vector) -> Iterate:
-        """Eliminate f for a given g: one pass over the pairs. The entries of others are lost."""
-        f, column_sums = np.empty_like(self.a), np.empty_like(self.b)
-        P = self._entries
-        s = self.pairs.costs(P)
-        _cpu.support_row_update(s.indptr, s.indices, P, self.a, g, self.reg, f, P, column_sums)
-        self._of = g
-        return Iterate(f, g, column_sums, float(np.abs(column_sums - self.b).sum()))
-
-    def hessian(self, at: Iterate, drop: float) -> CSR:
-        """Return P / sqrt(a) without entries below the share `drop` of row or column.
-
-        It takes the place of the entries: whoever steps on from here needs others anyway.
-        """
-        if self._of is not at.g:  # overwritten by a step that was refused
-            self.iterate(at.g)
-        s, c, P = self.pairs, at.column_sums, self._entries
-        self._of = None
-        indptr = np.zeros_like(s.indptr)
-        _cpu.count_strong(s.indptr, s.indices, P, self.a, c, drop, indptr)
-        np.cumsum(indptr, out=indptr)
-        indices = np.empty(int(indptr[-1]) + 1, s.indices.dtype)
-        _cpu_points.keep_strong(s.indptr, s.indices, P, self.a, c, drop, indptr, indices)
-        return CSR(indptr, indices[:-1], P[: indices.size - 1], s.shape)

@@ -1,4 +1,4 @@
-"""The canonical problem that the algorithms see: float64, positive masses that sum to one."""
+"""The canonical problem that the algorithms see: positive masses that sum to one."""
 
 from __future__ import annotations  # else each call would evaluate those of its inner functions
 
@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from sparsenum._threads import by_rows
 from sparsenum.ot import _cpu
 from sparsenum.sparse import CSR
+from sparsenum.sparse.formats import index_type
 
 Vector = NDArray[np.float64]
+Matrix = NDArray[np.float32] | NDArray[np.float64]  # a cost as the caller holds it
 
 
 class Iterate(NamedTuple):
@@ -27,15 +29,12 @@ class Iterate(NamedTuple):
         Column sums of the plan; its rows sum to a.
     error : float
         1-norm of column_sums - b.
-    entries : ndarray, optional
-        Entries of the plan on a support, where there is one.
     """
 
     f: Vector
     g: Vector
     column_sums: Vector
     error: float
-    entries: Vector | None = None
 
 
 class Masses(Protocol):
@@ -56,9 +55,12 @@ class Masses(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Find P = exp((f + g - M) / reg) with row sums a and column sums b."""
+    """Find P = exp((f + g - M) / reg) with row sums a and column sums b.
 
-    M: NDArray[np.float64]
+    Costs in float32 are widened one by one where they are read: results are those of float64.
+    """
+
+    M: Matrix
     a: Vector
     b: Vector
     reg: float
@@ -98,16 +100,17 @@ class Problem:
         return self.iterate(g)
 
     def row_costs(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return some rows of M."""
-        return self.M[rows]
+        """Return some rows of M, in float64."""
+        return self.M[rows].astype(np.float64, copy=False)
 
     def column_costs(self, columns: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return some columns of M."""
-        return self.M[:, columns]
+        """Return some columns of M, in float64."""
+        return self.M[:, columns].astype(np.float64, copy=False)
 
     def within(self, f: Vector, g: Vector, width: float) -> CSR:
         """Return the costs of the entries with M - f - g < width."""
-        return gather(self.M, f, g, np.full(f.size, width), np.full(g.size, -np.inf))
+        row_slack, column_slack = np.full(f.size, width), np.full(g.size, -np.inf)
+        return gather(self.M, f, g, row_slack, column_slack, self.n_threads)
 
     def marginals(self, f: Vector, g: Vector) -> tuple[Vector, Vector]:
         """Return the row and column sums of the plan, computed afresh."""
@@ -122,7 +125,7 @@ class Problem:
         self, f: Vector, g: Vector, out: NDArray[np.float64] | None = None
     ) -> NDArray[np.float64]:
         """Return the dense plan, shape (n, m), in `out` if there is one."""
-        P = np.empty_like(self.M) if out is None else out
+        P = np.empty(self.M.shape) if out is None else out
 
         def write(rows: slice) -> None:
             _cpu.plan(self.M[rows], f[rows], g, self.reg, P[rows])
@@ -136,7 +139,7 @@ class Problem:
         """Return the entries of the plan above row_floor[i] or above column_floor[j]."""
         row_slack = -self.reg * np.log(np.broadcast_to(row_floor, f.size))
         column_slack = -self.reg * np.log(np.broadcast_to(column_floor, g.size))
-        support = gather(self.M, f, g, row_slack, column_slack)
+        support = gather(self.M, f, g, row_slack, column_slack, self.n_threads)
         P = np.empty(support.nnz)
         _cpu.support_plan(support.indptr, support.indices, support.data, f, g, self.reg, P)
         return support.with_data(P)
@@ -152,7 +155,11 @@ class Problem:
             P = self.sparse_plan(at.f, at.g, drop * a, drop * np.maximum(c, UNDERFLOW))
             return P.with_data(P.data / np.sqrt(np.repeat(a, P.row_counts)))
         Q = np.empty(self.M.shape, np.float32)
-        _cpu.scaled_plan(self.M, a, at.f, at.g, self.reg, Q)
+
+        def write(rows: slice) -> None:
+            _cpu.scaled_plan(self.M[rows], a[rows], at.f[rows], at.g, self.reg, Q[rows])
+
+        by_rows(write, self.M.shape, self.n_threads)
         return Q
 
     def density(self, at: Iterate, drop: float) -> float:
@@ -164,17 +171,32 @@ class Problem:
 
 
 def gather(
-    M: NDArray[np.float64], f: Vector, g: Vector, row_slack: Vector, column_slack: Vector
+    M: Matrix,
+    f: Vector,
+    g: Vector,
+    row_slack: Vector,
+    column_slack: Vector,
+    n_threads: int = 1,
 ) -> CSR:
     """Return the costs of the entries with M - f - g below their row's or their column's slack."""
     n, m = M.shape
     indptr = np.zeros(n + 1, np.uint64)
-    _cpu.count_slack(M, f, g, row_slack, column_slack, indptr)
+
+    def count(rows: slice) -> None:
+        counts = indptr[rows.start : rows.stop + 1]
+        _cpu.count_slack(M[rows], f[rows], g, row_slack[rows], column_slack, counts)
+
+    def fill(rows: slice) -> None:
+        starts = indptr[rows.start : rows.stop + 1]
+        slack = row_slack[rows], column_slack
+        _cpu.fill_cost(M[rows], f[rows], g, *slack, starts, indices, cost)
+
+    by_rows(count, (n, m), n_threads)
     np.cumsum(indptr, out=indptr)
-    indices = np.empty(int(indptr[-1]) + 1, np.uint32)
+    indices = np.empty(int(indptr[-1]), index_type(m))
     cost = np.empty(indices.size)
-    _cpu.fill_cost(M, f, g, row_slack, column_slack, indptr, indices, cost)
-    return CSR(indptr, indices[:-1], cost[:-1], (n, m))
+    by_rows(fill, (n, m), n_threads)
+    return CSR(indptr, indices, cost, (n, m))
 
 
 UNDERFLOW = 1e-250  # column sums below this have lost their digits

@@ -28,7 +28,7 @@ def sinkhorn(problem: Problem, g: Vector, monitor: Monitor) -> Iterate:
        Sparse Scaling Algorithms", SIAM J. Sci. Comput. 2019, section 3.1.
     """
     at = problem.iterate(g)
-    K = np.empty_like(problem.M)
+    K = np.empty(problem.M.shape)
     proceed = monitor.proceed(at.error)
     while proceed:
         # One sweep in potentials, then sweeps by scaling until a scaling grows too large.

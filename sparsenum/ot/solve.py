@@ -52,9 +52,10 @@ def solve(
     Parameters
     ----------
     M : array_like, shape (n, m)
-        Cost of moving one unit of mass, in any unit; ``inf`` forbids a pair. A float64,
-        C-contiguous matrix is read in place. Arrays of torch, jax, cupy or tensorflow are solved
-        on the CPU in float64 and give a result of their own type, precision and device.
+        Cost of moving one unit of mass, in any unit; ``inf`` forbids a pair. A C-contiguous
+        matrix of float64 or float32, on disk or not, is read in place; the arithmetic is float64.
+        Arrays of torch, jax, cupy or tensorflow are solved on the CPU and give a result of their
+        own type, precision and device.
     a : array_like, shape (n,), optional
         Masses of the rows, not negative; uniform (sum 1) by default.
     b : array_like, shape (m,), optional
@@ -76,8 +77,9 @@ def solve(
     potentials_init : tuple of array_like, optional
         Start (f, g) in cost units, as in ``Solution.potentials``; zeros by default.
     n_threads : int, optional
-        Threads for passes over more than a million costs; 1 by default. The result does not
-        depend on it. Small products and everything on sparse supports stay on one thread.
+        Threads for passes over more than a million costs, those that gather a sparse support
+        among them; 1 by default. The result does not depend on it. Small products and everything
+        on sparse supports stay on one thread.
     device : {"cpu", "cuda"}, default "cpu"
         Where to run. There is no CUDA backend in this version.
     verbose : bool, default False

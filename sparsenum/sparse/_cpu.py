@@ -7,10 +7,11 @@ import numpy as np
 from sparsenum._numba import kernel
 
 __all__ = [
+    "column_squares",
     "count_above",
+    "count_columns",
     "fill_above",
     "fill_transpose",
-    "row_squares",
     "row_top_k",
     "rows_times_sparse",
     "schur_cg",
@@ -44,6 +45,20 @@ def fill_above(A, threshold, indptr, indices, data):
 
 
 @kernel
+def count_columns(indices, counts):
+    """Add up how many entries each column has, in counts (m,)."""
+    for p in range(indices.size):
+        counts[indices[p]] += 1
+
+
+@kernel
+def column_squares(indices, data, squares):
+    """Add up the squares of each column's entries, in squares (m,)."""
+    for p in range(indices.size):
+        squares[indices[p]] += data[p] * data[p]
+
+
+@kernel
 def fill_transpose(indptr, indices, data, cursor, t_indices, t_data):
     """Scatter a CSR matrix into its transpose; cursor (m,) holds the start of each new row."""
     for i in range(indptr.size - 1):
@@ -73,16 +88,6 @@ def spmv_t(indptr, indices, data, y, x):
 
 
 @kernel
-def row_squares(indptr, data, y):
-    """Write the sum of squares of each row into y (n,)."""
-    for i in range(indptr.size - 1):
-        total = 0.0
-        for p in range(indptr[i], indptr[i + 1]):
-            total += data[p] * data[p]
-        y[i] = total
-
-
-@kernel
 def spmm(indptr, indices, data, X, Y):
     """Add A X to Y: X (m, b), Y (n, b); the columns of X are the vector lanes."""
     for i in range(indptr.size - 1):
@@ -103,20 +108,42 @@ def rows_times_sparse(a_indptr, a_indices, a_data, b_indptr, b_indices, b_data, 
 
 
 @kernel
+def schur_product(Q, Qt, weight, x, y):
+    """Write y = (diag(weight) - Q'Q) x, Q and Qt as CSR triples; without Qt rows are scattered."""
+    indptr, indices, data = Q
+    Qx = np.empty(indptr.size - 1)
+    for i in range(Qx.size):
+        total = 0.0
+        for k in range(indptr[i], indptr[i + 1]):
+            total += data[k] * x[indices[k]]
+        Qx[i] = total
+    if Qt is None:
+        for j in range(y.size):
+            y[j] = weight[j] * x[j]
+        for i in range(Qx.size):
+            for k in range(indptr[i], indptr[i + 1]):
+                y[indices[k]] -= data[k] * Qx[i]
+    else:
+        t_indptr, t_indices, t_data = Qt
+        for j in range(y.size):
+            total = 0.0
+            for k in range(t_indptr[j], t_indptr[j + 1]):
+                total += t_data[k] * Qx[t_indices[k]]
+            y[j] = weight[j] * x[j] - total
+
+
+@kernel
 def schur_cg(Q, Qt, weight, diagonal, b, rtol, max_iter, x):
-    """Solve (diag(weight) - Q'Q) x = b from zero by Jacobi-CG, Q and Qt as CSR triples.
+    """Solve (diag(weight) - Q'Q) x = b from zero by Jacobi-CG, with products by schur_product.
 
     Return the number of products and the 2-norm of the residual over that of b, both in the norm
     of the preconditioner.
     """
-    q_ptr, q_ind, q_val = Q
-    t_ptr, t_ind, t_val = Qt
-    n, m = q_ptr.size - 1, b.size
+    m = b.size
     x[:] = 0.0
     r = b.copy()
     z = b / diagonal
     p = z.copy()
-    y = np.empty(n)
     Ap = np.empty(m)
     rz = 0.0
     for j in range(m):
@@ -124,17 +151,9 @@ def schur_cg(Q, Qt, weight, diagonal, b, rtol, max_iter, x):
     first = rz
     n_iter = 0
     while rz > rtol * rtol * first and n_iter < max_iter:
-        for i in range(n):
-            total = 0.0
-            for k in range(q_ptr[i], q_ptr[i + 1]):
-                total += q_val[k] * p[q_ind[k]]
-            y[i] = total
+        schur_product(Q, Qt, weight, p, Ap)
         curvature = 0.0
         for j in range(m):
-            total = 0.0
-            for k in range(t_ptr[j], t_ptr[j + 1]):
-                total += t_val[k] * y[t_ind[k]]
-            Ap[j] = weight[j] * p[j] - total
             curvature += p[j] * Ap[j]
         n_iter += 1
         if not curvature > 0.0:

@@ -8,11 +8,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsenum._check import real_array
+from sparsenum._check import float_type, real_array
 from sparsenum.sparse import _cpu
 
 if TYPE_CHECKING:
     import scipy.sparse
+
+
+def index_type(length: int) -> Any:
+    """Return the smallest type of index that can count the columns of a CSR."""
+    return np.uint16 if length <= 2**16 else np.uint32
+
+
+def count_columns(indices: NDArray[np.unsignedinteger[Any]], m: int) -> NDArray[np.int64]:
+    """Return how many entries each of the m columns has."""
+    counts = np.zeros(m, np.int64)
+    _cpu.count_columns(indices, counts)
+    return counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +61,11 @@ class CSR:
         """Number of stored entries in each row, shape (n,)."""
         starts = self.indptr.view(np.int64)
         return starts[1:] - starts[:-1]
+
+    @property
+    def column_counts(self) -> NDArray[np.int64]:
+        """Number of stored entries in each column, shape (m,)."""
+        return count_columns(self.indices, self.shape[1])
 
     @property
     def nbytes(self) -> int:
@@ -99,8 +116,7 @@ class CSR:
         CSR
             The entries kept. Cost O(n m), twice over `A`.
         """
-        dtype = np.float32 if getattr(A, "dtype", None) == np.float32 else np.float64
-        A = real_array(A, "A", 2, dtype)
+        A = real_array(A, "A", 2, float_type(A))
         indptr = np.zeros(A.shape[0] + 1, np.uint64)
         _cpu.count_above(A, threshold, indptr)
         np.cumsum(indptr, out=indptr)
@@ -155,8 +171,8 @@ def transpose(A: CSR) -> CSR:
     """
     n, m = A.shape
     indptr = np.zeros(m + 1, np.uint64)
-    np.cumsum(np.bincount(A.indices, minlength=m), out=indptr[1:], dtype=np.uint64)
-    indices = np.empty(A.nnz, A.indices.dtype if n <= 2**16 else np.uint32)
+    np.cumsum(A.column_counts, out=indptr[1:], dtype=np.uint64)
+    indices = np.empty(A.nnz, np.promote_types(A.indices.dtype, index_type(n)))
     data = np.empty(A.nnz, A.data.dtype)
     _cpu.fill_transpose(A.indptr, A.indices, A.data, indptr[:-1].copy(), indices, data)
     return CSR(indptr, indices, data, (m, n))

@@ -1,7 +1,9 @@
 """Schur complements of two-sided systems: diag(w) - Q'Q, solved by iteration or directly."""
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from sparsenum._check import real_array, whole
 from sparsenum.sparse import _cpu
@@ -12,6 +14,9 @@ RIDGE = 1e-13  # added to the diagonal, scaled to one, so that a singular system
 # A matrix with more non-zeros than this share, and no more unknowns than this, is factorised as a
 # dense one; all others as sparse ones, on one thread and nearly without fill.
 DENSE_SHARE, DENSE_MOST = 0.2, 4000
+# Share of non-zeros from which scattering the rows of Q is as fast as gathering from a transpose,
+# which costs as much as five products and the memory of Q again.
+SCATTER_SHARE = 0.25
 
 
 def schur_cg(
@@ -21,8 +26,8 @@ def schur_cg(
 
     This is the system that is left of [[I, Q], [Q', diag(weight)]] when the rows are eliminated:
     the Newton system of transport, or (with the sign of Q'Q turned by the caller's algebra) a
-    bipartite Laplacian. Products gather from Q and its transpose in one compiled loop; the
-    preconditioner is the true diagonal.
+    bipartite Laplacian. Products gather from Q and its transpose in one compiled loop, without
+    the transpose where a quarter of Q is filled; the preconditioner is the true diagonal.
 
     Parameters
     ----------
@@ -50,22 +55,14 @@ def schur_cg(
     """
     weight, b = _sides(Q, weight, b)
     cap = 10 * b.size if max_iter is None else whole(max_iter, "max_iter")
-    Qt = transpose(Q)
-    squares = np.empty_like(b)
-    _cpu.row_squares(Qt.indptr, Qt.data, squares)
+    squares = np.zeros_like(b)
+    _cpu.column_squares(Q.indices, Q.data, squares)
     # Rounding may leave nothing where a row holds all of its column.
     diagonal = np.maximum(weight - squares, 1e-14 * weight + 1e-300)
     x = np.empty_like(b)
-    n_iter, residual = _cpu.schur_cg(
-        (Q.indptr, Q.indices, Q.data),
-        (Qt.indptr, Qt.indices, Qt.data),
-        weight,
-        diagonal,
-        b,
-        rtol,
-        cap,
-        x,
-    )
+    full = Q.nnz > SCATTER_SHARE * Q.shape[0] * Q.shape[1]
+    Qt = None if full else _triple(transpose(Q))
+    n_iter, residual = _cpu.schur_cg(_triple(Q), Qt, weight, diagonal, b, rtol, cap, x)
     return CGResult(x, residual, n_iter, residual <= rtol)
 
 
@@ -115,6 +112,10 @@ def schur_direct(Q: CSR, weight: ArrayLike, b: ArrayLike) -> Vector:
             raise np.linalg.LinAlgError(str(error)) from None
         y = factor.solve(scale * b)
     return scale * y
+
+
+def _triple(A: CSR) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    return A.indptr, A.indices, A.data
 
 
 def _sides(Q: CSR, weight: ArrayLike, b: ArrayLike) -> tuple[Vector, Vector]:

@@ -1,11 +1,9 @@
 """The largest entries of each row."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sparsenum._check import real_array, whole
+from sparsenum._check import float_type, real_array, whole
 from sparsenum.sparse import _cpu
 from sparsenum.sparse.formats import ELL
 
@@ -34,8 +32,7 @@ def row_top_k(scores: ArrayLike, k: int) -> ELL:
     ValueError
         If `k` is below 1 or above the number of columns.
     """
-    dtype: Any = np.float32 if getattr(scores, "dtype", None) == np.float32 else np.float64
-    scores = real_array(scores, "scores", 2, dtype)
+    scores = real_array(scores, "scores", 2, float_type(scores))
     n, m = scores.shape
     k = whole(k, "k", lower=1, upper=m)
     indices = np.full((n, k), m, np.uint32)
