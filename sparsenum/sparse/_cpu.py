@@ -92,27 +92,35 @@ def rows_times_sparse(a_indptr, a_indices, a_data, b_indptr, b_indices, b_data, 
 
 
 @kernel
-def schur_cg(Q, Qt, weight, diagonal, b, rtol, max_iter, x):
+def schur_cg(Q, Qt, weight, b, rtol, max_iter, x):
     """Solve (diag(weight) - Q'Q) x = b from zero by Jacobi-CG, Q and Qt as CSR triples.
 
-    Return the number of products and the 2-norm of the residual over that of b, both in the norm
-    of the preconditioner.
+    Return the number of products and the residual over b, in the 1-norm or in the norm of the
+    preconditioner, whichever is larger: the latter may be all in one loose unknown.
     """
     q_ptr, q_ind, q_val = Q
     t_ptr, t_ind, t_val = Qt
     n, m = q_ptr.size - 1, b.size
     x[:] = 0.0
     r = b.copy()
-    z = b / diagonal
-    p = z.copy()
+    p = np.empty(m)
     y = np.empty(n)
     Ap = np.empty(m)
-    rz = 0.0
+    inverse = np.empty(m)
+    rz = first_size = 0.0
     for j in range(m):
-        rz += r[j] * z[j]
+        square = 0.0
+        for k in range(t_ptr[j], t_ptr[j + 1]):
+            square += t_val[k] * t_val[k]
+        # Rounding may leave nothing where a row holds all of its column.
+        inverse[j] = 1.0 / max(weight[j] - square, 1e-14 * weight[j] + 1e-300)
+        p[j] = inverse[j] * b[j]
+        rz += b[j] * p[j]
+        first_size += abs(b[j])
     first = rz
+    residual = 1.0 if first > 0.0 else 0.0
     n_iter = 0
-    while rz > rtol * rtol * first and n_iter < max_iter:
+    while residual > rtol and n_iter < max_iter:
         for i in range(n):
             total = 0.0
             for k in range(q_ptr[i], q_ptr[i + 1]):
@@ -130,16 +138,17 @@ def schur_cg(Q, Qt, weight, diagonal, b, rtol, max_iter, x):
             break
         alpha = rz / curvature
         previous = rz
-        rz = 0.0
+        rz = size = 0.0
         for j in range(m):
             x[j] += alpha * p[j]
             r[j] -= alpha * Ap[j]
-            z[j] = r[j] / diagonal[j]
-            rz += r[j] * z[j]
+            rz += r[j] * r[j] * inverse[j]
+            size += abs(r[j])
         beta = rz / previous
+        residual = max(size / first_size, math.sqrt(rz / first))
         for j in range(m):
-            p[j] = z[j] + beta * p[j]
-    return n_iter, math.sqrt(rz / first) if first > 0.0 else 0.0
+            p[j] = inverse[j] * r[j] + beta * p[j]
+    return n_iter, residual
 
 
 @kernel

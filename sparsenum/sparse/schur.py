@@ -33,7 +33,8 @@ def schur_cg(
     b : array_like, shape (m,)
         Right-hand side.
     rtol : float, default 1e-8
-        Stop when the residual, in the norm of the preconditioner, has fallen to this share.
+        Stop when the residual has fallen to this share of `b`, both in the 1-norm and in the norm
+        of the preconditioner.
     max_iter : int, optional
         Cap on the products; 10 m by default.
 
@@ -51,16 +52,11 @@ def schur_cg(
     weight, b = _sides(Q, weight, b)
     cap = 10 * b.size if max_iter is None else whole(max_iter, "max_iter")
     Qt = transpose(Q)
-    squares = np.empty_like(b)
-    _cpu.spmv(Qt.indptr, Qt.indices, Qt.data**2, np.ones(Q.shape[0]), squares)
-    # Rounding may leave nothing where a row holds all of its column.
-    diagonal = np.maximum(weight - squares, 1e-14 * weight + 1e-300)
     x = np.empty_like(b)
     n_iter, residual = _cpu.schur_cg(
         (Q.indptr, Q.indices, Q.data),
         (Qt.indptr, Qt.indices, Qt.data),
         weight,
-        diagonal,
         b,
         rtol,
         cap,
