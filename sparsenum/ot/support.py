@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sparsenum.ot import _cpu
 from sparsenum.ot.problem import Iterate, Vector
@@ -61,5 +62,11 @@ def narrow(support: CSR, f: Vector, g: Vector, width: float) -> CSR:
 
 def is_full(support: CSR) -> bool:
     """Return whether no row and no column is empty."""
-    columns = np.bincount(support.indices, minlength=support.shape[1])
-    return bool(support.row_counts.min() > 0 and columns.min() > 0)
+    return bool(support.row_counts.min() > 0 and bare_columns(support).size == 0)
+
+
+def bare_columns(support: CSR) -> NDArray[np.int64]:
+    """Return the columns without an entry."""
+    taken = np.zeros(support.shape[1], np.bool_)
+    _cpu.mark_columns(support.indices, taken)
+    return np.flatnonzero(~taken)
