@@ -15,7 +15,7 @@ from sparsenum.ot.levels import Cut, Levels
 from sparsenum.ot.monitor import Monitor
 from sparsenum.ot.newton import Pace
 from sparsenum.ot.problem import Problem, gather
-from sparsenum.ot.support import Restricted, is_full, narrow
+from sparsenum.ot.support import Restricted, bare_columns, is_full, narrow
 from sparsenum.sparse import CSR
 
 CLOSE = {"rtol": 1e-11, "atol": 1e-13}
@@ -168,6 +168,8 @@ def test_restricted_to_everything_is_the_whole_problem(state):
 def test_is_full_where_no_row_and_no_column_is_empty(A):
     expected = (A != 0).any(axis=1).all() and (A != 0).any(axis=0).all()
     assert is_full(strategies.from_dense(A)) == expected
+    bare = [j for j in range(A.shape[1]) if not (A[:, j] != 0).any()]
+    assert bare_columns(strategies.from_dense(A)).tolist() == bare
 
 
 # Promises
@@ -182,6 +184,31 @@ def test_a_cut_misses_no_slack_below_what_it_says_it_reaches(state, width, data)
     below = problem.M - phi[:, None] - psi < cut.reaches(phi, psi) - 1e-9
     assert not (below & ~mask(cut.support)).any()
     assert cut.reaches(f, g) == width
+
+
+@given(states(), WIDTHS, st.data())
+def test_a_cut_bounds_the_mass_of_what_it_misses(state, width, data):
+    problem, f, g = state
+    cut = Cut(problem.within(f, g, width), f, g, width)
+    phi = f + data.draw(strategies.vectors(len(f)))
+    psi = g + data.draw(strategies.vectors(len(g)))
+    slack = problem.M - phi[:, None] - psi
+    P = problem.a[:, None] * problem.b * np.exp(-np.maximum(slack, 0.0) / problem.reg)
+    bound = cut.misses(phi, psi, problem.reg)
+    assert P[~mask(cut.support)].sum() <= bound * (1 + 1e-9)
+    assert 0.0 <= bound <= 1.0
+
+
+def test_a_step_beyond_its_support_is_not_followed_to_the_goal():
+    """What the support does not hold, the error on it does not show."""
+    rng = np.random.default_rng(0)
+    M, reg = rng.random((30, 40)), 1e-3
+    problem = Problem(M, np.full(30, 1 / 30), np.full(40, 1 / 40), reg)
+    at = Levels(problem, Monitor(1e-9, 1000), np.zeros(30), np.zeros(40), Pace(0.0))
+    at.phi[:] = M.min(axis=1)
+    why, iterate = at.refine(reg, 16 * reg, 1e-12, 100)
+    assert why == "moved"
+    assert at.cut.misses(at.phi, at.psi, reg) > iterate.error
 
 
 @given(states(), WIDTHS, st.data())

@@ -19,6 +19,7 @@ __all__ = [
     "fill_cost",
     "fill_narrow",
     "fill_strong",
+    "mark_columns",
     "plan",
     "plan_sums",
     "row_update",
@@ -264,6 +265,13 @@ def fill_narrow(indptr, indices, cost, f, g, width, narrow_indptr, narrow_indice
             narrow_indices[q] = indices[p]
             narrow_cost[q] = cost[p]
             q += np.uint64(cost[p] - g[indices[p]] < limit)
+
+
+@kernel
+def mark_columns(indices, taken):
+    """Set taken[j] (m,) for each column j that has an entry."""
+    for p in range(indices.size):
+        taken[indices[p]] = True
 
 
 @kernel

@@ -44,7 +44,8 @@ class Stage:
 
     def density(self, costs: NDArray[np.float64], rows: NDArray[np.int64], width: float) -> float:
         """Estimate from some rows of the cost the share of entries with slack below `width`."""
-        return float(np.mean(costs - self.phi[rows, None] - self.psi < width))
+        slack = costs - self.phi[rows, None] - self.psi
+        return np.count_nonzero(slack < width) / slack.size
 
 
 class Annealer:

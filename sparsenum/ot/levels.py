@@ -11,7 +11,7 @@ from sparsenum.ot.anneal import Stage
 from sparsenum.ot.monitor import GOAL, Monitor
 from sparsenum.ot.newton import DAMPING_PER_ERROR, Pace, newton_step, sinkhorn_sweep
 from sparsenum.ot.problem import SAMPLE, Iterate, Masses, Vector
-from sparsenum.ot.support import Pattern, Restricted, is_full, narrow
+from sparsenum.ot.support import Pattern, Restricted, bare_columns, is_full, narrow
 from sparsenum.sparse import CSR
 
 # Entries with slack M - phi - psi above L reg carry less than a_i b_j e^-L. Between levels 12 is
@@ -26,11 +26,10 @@ REPAIRS = 5
 LEVEL_GOAL = 2e-3  # error at which a level is left
 TAIL_GOAL = 1e-4  # error at the target below which the full width is taken
 LEVEL_STEPS, TARGET_STEPS = 12, 80  # Newton steps on one support
-LEVEL_ROUNDS, TARGET_ROUNDS = 10, 60  # supports in one level
-MOVED = 100.0  # reg by which potentials may move on one support
+LEVEL_ROUNDS, TARGET_ROUNDS = 30, 200  # supports in one level
 PRE_SWEEPS = 8
 ROUGH_ERROR, ROUGH_RATIO = 0.15, 20.0  # where Newton's method had better wait for Sinkhorn's
-FORESIGHT = 12.0  # reg by which extrapolated potentials may move
+FORESIGHT = 50.0  # reg by which extrapolated potentials may move
 
 
 class Cost(Masses, Protocol):
@@ -59,6 +58,10 @@ class Cut:
         """Return the slack up to which it misses no entry at other potentials."""
         return self.width - float((phi - self.phi).max() + (psi - self.psi).max())
 
+    def misses(self, phi: Vector, psi: Vector, reg: float) -> float:
+        """Bound the mass of all entries it misses: each has at most a_i b_j exp(-reach / reg)."""
+        return math.exp(min(-self.reaches(phi, psi) / reg, 0.0))
+
 
 @dataclass(slots=True)
 class Levels:
@@ -82,17 +85,10 @@ class Levels:
         self.rows = np.linspace(0, n - 1, min(n, SAMPLE)).astype(np.int64)
         self.log_a, self.log_b = np.log(self.problem.a), np.log(self.problem.b)
 
-    def density(self, width: float) -> float:
-        """Estimate the share of entries with slack below `width`."""
-        slack = self.problem.row_costs(self.rows) - self.phi[self.rows, None] - self.psi
-        return float(np.mean(slack < width))
-
     def support(self, width: float) -> Cut:
         """Return a support without empty rows or columns that misses no slack below `width`."""
         if self.wide is None or self.wide.reaches(self.phi, self.psi) < width:
-            pairs = self.problem.a.size * self.problem.b.size
-            limit = min(WIDE_DENSITY, WIDE_MOST / pairs)
-            wide = next((c * width for c in WIDTHS if self.density(c * width) < limit), width)
+            wide = self._widest(width)
             self.wide = None  # makes room for the next
             self.wide = Cut(self._scan(wide), self.phi, self.psi, wide)
             self.largest = max(self.largest, self.wide.support.nnz)
@@ -101,9 +97,18 @@ class Levels:
             return self.wide
         return Cut(support, self.phi, self.psi, width)
 
-    def covers(self, width: float) -> bool:
-        """Return whether the support in use misses no slack below `width`."""
-        return self.cut is not None and self.cut.reaches(self.phi, self.psi) >= width
+    def missed(self, reg: float) -> float:
+        """Bound the mass that the support in use may miss."""
+        return 1.0 if self.cut is None else self.cut.misses(self.phi, self.psi, reg)
+
+    def _widest(self, width: float) -> float:
+        """Return the largest multiple of a width that looks sparse enough to be worth a scan."""
+        slack = self.problem.row_costs(self.rows) - self.phi[self.rows, None] - self.psi
+        pairs = self.problem.a.size * self.problem.b.size
+        most = min(WIDE_DENSITY, WIDE_MOST / pairs) * slack.size
+        return next(
+            (c * width for c in WIDTHS if np.count_nonzero(slack < c * width) < most), width
+        )
 
     def _scan(self, width: float) -> CSR | Pattern:
         """Read the cost once; give rows and columns that came out empty their best entry."""
@@ -111,7 +116,7 @@ class Levels:
         for _ in range(REPAIRS):
             support = problem.within(self.phi, self.psi, width)
             self.scans += 1
-            bare = np.flatnonzero(support.column_counts == 0)
+            bare = bare_columns(support)
             if bare.size:
                 self.psi = self.psi.copy()
                 self.psi[bare] = (problem.column_costs(bare) - self.phi[:, None]).min(axis=0)
@@ -128,8 +133,7 @@ class Levels:
         self.cut = None
         self.cut = self.support(width)
         view = Restricted(self.cut.support, self.problem.a, self.problem.b, reg)
-        start = self.psi + reg * self.log_b
-        at = view.iterate(start)
+        at = view.iterate(self.psi + reg * self.log_b)
         for _ in range(PRE_SWEEPS):
             rough = (view.b > ROUGH_RATIO * at.column_sums).any()
             if (at.error < ROUGH_ERROR and not rough) or not self.monitor.tick(at.error):
@@ -140,7 +144,7 @@ class Levels:
         for _ in range(max_steps):
             if at.error <= goal:
                 why = "goal"
-            elif np.ptp(at.g - start) > MOVED * reg:
+            elif self.cut.misses(*self._relative(at, reg), reg) > at.error:
                 why = "moved"
             elif not self.monitor.tick(at.error):
                 why = "stop"
@@ -156,8 +160,12 @@ class Levels:
             if settled and reg > self.problem.reg:
                 why = "goal"
                 break
-        self.phi, self.psi = at.f - reg * self.log_a, at.g - reg * self.log_b
+        self.phi, self.psi = self._relative(at, reg)
         return why, at
+
+    def _relative(self, at: Iterate, reg: float) -> tuple[Vector, Vector]:
+        """Return the potentials relative to the masses."""
+        return at.f - reg * self.log_a, at.g - reg * self.log_b
 
 
 def descend(
@@ -205,7 +213,7 @@ def _finish(levels: Levels, extra: float) -> tuple[Iterate, bool]:
         error = at.error
         if why == "stop":
             break
-        if last and levels.covers(full * reg) and error <= goal:
+        if last and levels.missed(reg) <= DROPPED * tol and error <= goal:
             levels.monitor.tick(error)
             levels.monitor.status = "converged"
             return at, True

@@ -56,6 +56,13 @@ class Monitor:
     _best: float = math.inf
     _best_at: int = 0
 
+    def forerunner(self, tol: float) -> "Monitor":
+        """Return a monitor for a coarser problem that is solved first: what is left of the time."""
+        left = None
+        if self.time_limit is not None:
+            left = self.time_limit - (time.perf_counter() - self._start)
+        return Monitor(tol, self.max_iter, left)
+
     def tick(self, error: float) -> bool:
         """Record an iterate on the way to the target; return whether there is time for more."""
         if self.errors and not self.wants_more():

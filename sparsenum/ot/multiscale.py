@@ -36,11 +36,11 @@ def multiscale_newton(
     coarse = scales[-1]
     M = costs(coarse.X, coarse.Y, coarse.metric)
     dense = Problem(M, coarse.a, coarse.b, coarse.reg)
-    own = monitor if len(scales) == 1 else Monitor(COARSE_TOL, monitor.max_iter)
+    own = monitor if len(scales) == 1 else monitor.forerunner(COARSE_TOL)
     at, counts = annealed_newton(dense, np.zeros_like(coarse.b), own)
     for fine in reversed(scales[:-1]):
         phi, psi = extended(coarse, at, fine)
-        own = monitor if fine is problem else Monitor(COARSE_TOL, monitor.max_iter)
+        own = monitor if fine is problem else monitor.forerunner(COARSE_TOL)
         rows = np.linspace(0, fine.a.size - 1, min(fine.a.size, SAMPLE)).astype(np.int64)
         warm = Stage(phi, psi, max(coarse.reg, FACTOR * fine.reg), [])
         if warm.density(fine.row_costs(rows), rows, DENSE_WIDTH * fine.reg) > TOO_DENSE:

@@ -10,7 +10,6 @@ from sparsenum.ot import _cpu_points
 from sparsenum.ot.problem import Vector
 from sparsenum.ot.tree import Points
 from sparsenum.sparse import CSR
-from sparsenum.sparse.formats import count_columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +49,6 @@ class Pairs:
         """Number of pairs of each row, shape (n,)."""
         starts = self.indptr.view(np.int64)
         return starts[1:] - starts[:-1]
-
-    @property
-    def column_counts(self) -> NDArray[np.int64]:
-        """Number of pairs of each column, shape (m,)."""
-        return count_columns(self.indices, self.shape[1])
 
     def costs(self, out: Vector) -> CSR:
         """Return the pairs with their costs, written to `out`."""

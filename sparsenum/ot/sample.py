@@ -117,6 +117,7 @@ def solve_sample(
     reg = positive(reg, "reg", "it is the strength of the entropy, in the unit of the cost")
     tol = positive(tol, "tol", "it bounds the violation of the marginals")
     limit = MAX_ITER["auto"] if max_iter is None else whole(max_iter, "max_iter")
+    monitor = Monitor(tol, limit, **options)  # its clock starts here
     mass_a, mass_b = masses(a, "a", len(X)), masses(b, "b", len(Y))
     total = shared_mass(mass_a, mass_b)
     rows, columns = (
@@ -131,7 +132,6 @@ def solve_sample(
         mass_b[columns] / mass_b.sum(),
         reg,
     )
-    monitor = Monitor(tol, limit, **options)
     at, counts, scales = multiscale_newton(problem, monitor)
     support = Support(rows, columns, (len(X), len(Y)), total)
     log: dict[str, Any] = {"method": "auto", "tol": tol, "scales": scales} | counts

@@ -38,10 +38,6 @@ class Pattern(Protocol):
     def row_counts(self) -> NDArray[np.int64]:
         """Number of entries in each row."""
 
-    @property
-    def column_counts(self) -> NDArray[np.int64]:
-        """Number of entries in each column."""
-
     def narrow(self, f: Vector, g: Vector, width: float) -> Pattern:
         """Return the entries with M - f - g < width."""
 
@@ -119,4 +115,11 @@ def narrow(support: CSR | Pattern, f: Vector, g: Vector, width: float) -> CSR | 
 
 def is_full(support: CSR | Pattern) -> bool:
     """Return whether no row and no column is empty."""
-    return bool(support.row_counts.min() > 0 and support.column_counts.min() > 0)
+    return bool(support.row_counts.min() > 0 and bare_columns(support).size == 0)
+
+
+def bare_columns(support: CSR | Pattern) -> NDArray[np.int64]:
+    """Return the columns without an entry."""
+    taken = np.zeros(support.shape[1], np.bool_)
+    _cpu.mark_columns(support.indices, taken)
+    return np.flatnonzero(~taken)

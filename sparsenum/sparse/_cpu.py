@@ -7,7 +7,6 @@ import numpy as np
 from sparsenum._numba import kernel
 
 __all__ = [
-    "column_squares",
     "count_above",
     "count_columns",
     "fill_above",
@@ -49,13 +48,6 @@ def count_columns(indices, counts):
     """Add up how many entries each column has, in counts (m,)."""
     for p in range(indices.size):
         counts[indices[p]] += 1
-
-
-@kernel
-def column_squares(indices, data, squares):
-    """Add up the squares of each column's entries, in squares (m,)."""
-    for p in range(indices.size):
-        squares[indices[p]] += data[p] * data[p]
 
 
 @kernel
@@ -133,24 +125,31 @@ def schur_product(Q, Qt, weight, x, y):
 
 
 @kernel
-def schur_cg(Q, Qt, weight, diagonal, b, rtol, max_iter, x):
+def schur_cg(Q, Qt, weight, b, rtol, max_iter, x):
     """Solve (diag(weight) - Q'Q) x = b from zero by Jacobi-CG, with products by schur_product.
 
-    Return the number of products and the 2-norm of the residual over that of b, both in the norm
-    of the preconditioner.
+    Return the number of products and the residual over b, in the 1-norm or in the norm of the
+    preconditioner, whichever is larger: the latter may be all in one loose unknown.
     """
     m = b.size
     x[:] = 0.0
     r = b.copy()
-    z = b / diagonal
-    p = z.copy()
+    p = np.empty(m)
     Ap = np.empty(m)
-    rz = 0.0
+    inverse = np.zeros(m)
+    for k in range(Q[1].size):
+        inverse[Q[1][k]] += Q[2][k] * Q[2][k]
+    rz = first_size = 0.0
     for j in range(m):
-        rz += r[j] * z[j]
+        # Rounding may leave nothing where a row holds all of its column.
+        inverse[j] = 1.0 / max(weight[j] - inverse[j], 1e-14 * weight[j] + 1e-300)
+        p[j] = inverse[j] * b[j]
+        rz += b[j] * p[j]
+        first_size += abs(b[j])
     first = rz
+    residual = 1.0 if first > 0.0 else 0.0
     n_iter = 0
-    while rz > rtol * rtol * first and n_iter < max_iter:
+    while residual > rtol and n_iter < max_iter:
         schur_product(Q, Qt, weight, p, Ap)
         curvature = 0.0
         for j in range(m):
@@ -160,16 +159,17 @@ def schur_cg(Q, Qt, weight, diagonal, b, rtol, max_iter, x):
             break
         alpha = rz / curvature
         previous = rz
-        rz = 0.0
+        rz = size = 0.0
         for j in range(m):
             x[j] += alpha * p[j]
             r[j] -= alpha * Ap[j]
-            z[j] = r[j] / diagonal[j]
-            rz += r[j] * z[j]
+            rz += r[j] * r[j] * inverse[j]
+            size += abs(r[j])
         beta = rz / previous
+        residual = max(size / first_size, math.sqrt(rz / first))
         for j in range(m):
-            p[j] = z[j] + beta * p[j]
-    return n_iter, math.sqrt(rz / first) if first > 0.0 else 0.0
+            p[j] = inverse[j] * r[j] + beta * p[j]
+    return n_iter, residual
 
 
 @kernel

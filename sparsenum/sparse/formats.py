@@ -20,13 +20,6 @@ def index_type(length: int) -> Any:
     return np.uint16 if length <= 2**16 else np.uint32
 
 
-def count_columns(indices: NDArray[np.unsignedinteger[Any]], m: int) -> NDArray[np.int64]:
-    """Return how many entries each of the m columns has."""
-    counts = np.zeros(m, np.int64)
-    _cpu.count_columns(indices, counts)
-    return counts
-
-
 @dataclass(frozen=True, slots=True)
 class CSR:
     """A sparse matrix by compressed rows: row i holds data[indptr[i]:indptr[i + 1]].
@@ -65,7 +58,9 @@ class CSR:
     @property
     def column_counts(self) -> NDArray[np.int64]:
         """Number of stored entries in each column, shape (m,)."""
-        return count_columns(self.indices, self.shape[1])
+        counts = np.zeros(self.shape[1], np.int64)
+        _cpu.count_columns(self.indices, counts)
+        return counts
 
     @property
     def nbytes(self) -> int:

@@ -38,7 +38,8 @@ def schur_cg(
     b : array_like, shape (m,)
         Right-hand side.
     rtol : float, default 1e-8
-        Stop when the residual, in the norm of the preconditioner, has fallen to this share.
+        Stop when the residual has fallen to this share of `b`, both in the 1-norm and in the norm
+        of the preconditioner.
     max_iter : int, optional
         Cap on the products; 10 m by default.
 
@@ -55,14 +56,10 @@ def schur_cg(
     """
     weight, b = _sides(Q, weight, b)
     cap = 10 * b.size if max_iter is None else whole(max_iter, "max_iter")
-    squares = np.zeros_like(b)
-    _cpu.column_squares(Q.indices, Q.data, squares)
-    # Rounding may leave nothing where a row holds all of its column.
-    diagonal = np.maximum(weight - squares, 1e-14 * weight + 1e-300)
     x = np.empty_like(b)
     full = Q.nnz > SCATTER_SHARE * Q.shape[0] * Q.shape[1]
     Qt = None if full else _triple(transpose(Q))
-    n_iter, residual = _cpu.schur_cg(_triple(Q), Qt, weight, diagonal, b, rtol, cap, x)
+    n_iter, residual = _cpu.schur_cg(_triple(Q), Qt, weight, b, rtol, cap, x)
     return CGResult(x, residual, n_iter, residual <= rtol)
 
 
