@@ -2,6 +2,7 @@
 
 import math
 import operator
+import os
 from collections.abc import Collection
 from typing import Any
 
@@ -62,3 +63,13 @@ def choice(value: Any, name: str, allowed: Collection[str]) -> str:
         words = ", ".join(repr(word) for word in allowed)
         raise ValueError(f"Unknown {name} {value!r}: expected one of {words}")
     return str(value)
+
+
+def require_memory(shape: tuple[int, int], what: str, remedy: str) -> None:
+    """Raise unless the machine can hold a matrix of float64 of this shape."""
+    needed = 8 * shape[0] * shape[1]
+    if needed > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+        raise MemoryError(
+            f"{what} of shape {shape} needs {needed / 2**30:.1f} GiB, more than this machine has; "
+            f"{remedy}"
+        )

@@ -133,3 +133,19 @@ def test_the_graph_holds_no_iterates():
     M, a, b = data(n=40, m=50, requires_grad=True)
     plan = ot.solve(M, a, b, 1e-3).plan
     assert len(plan.grad_fn.next_functions) <= 4  # one node, from the inputs to the plan
+
+
+@pytest.mark.parametrize("metric", ["sqeuclidean", "euclidean"])
+def test_samples_are_differentiable_where_there_is_a_cost_matrix(metric):
+    rng = np.random.default_rng(0)
+    X, Y = (torch.tensor(rng.random((k, 2)), requires_grad=True) for k in (5, 6))
+
+    def value(X, Y):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return ot.solve_sample(X, Y, metric=metric, reg=0.1, tol=1e-13).value
+
+    assert torch.autograd.gradcheck(value, (X, Y), eps=1e-5, atol=1e-6, rtol=1e-4)
+    lazy = ot.solve_sample(X, Y, reg=0.1, lazy=True)
+    assert isinstance(lazy.value, torch.Tensor)
+    assert not lazy.value.requires_grad

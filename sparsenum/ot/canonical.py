@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import scipy.sparse
 
 RegType = Literal["KL", "entropy"]
+REG_TYPES: dict[str, RegType] = {"kl": "KL", "entropy": "entropy"}
 MASS_MISMATCH = 1e-6  # relative difference of the totals of a and b that is taken for rounding
 
 
@@ -122,6 +123,16 @@ def shared_mass(a: Vector, b: Vector) -> float:
             "by its sum, or use unbalanced transport"
         )
     return total_a
+
+
+def value_type(reg_type: str) -> RegType:
+    """Return the name of a convention for the value, in whatever case it was written."""
+    name = str(reg_type).lower()
+    if name not in REG_TYPES:
+        raise NotImplementedError(
+            f"reg_type must be 'KL' or 'entropy': got {reg_type!r}; POT's ot.solve has others"
+        )
+    return REG_TYPES[name]
 
 
 def canonical(

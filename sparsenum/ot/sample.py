@@ -1,20 +1,22 @@
 """The door for samples: `solve_sample` takes points instead of a cost matrix."""
 
 import warnings
-from typing import Any, get_args
+from collections.abc import Callable
+from typing import Any, cast, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sparsenum._check import choice, positive, real_array, whole
+from sparsenum._check import choice, positive, real_array, require_memory, whole
 from sparsenum.errors import ConvergenceWarning
-from sparsenum.ot.canonical import Support, masses, shared_mass
+from sparsenum.ot.canonical import RegType, Support, masses, shared_mass, value_type
 from sparsenum.ot.certify import certify, shortfall
-from sparsenum.ot.monitor import Callback, Monitor
+from sparsenum.ot.monitor import Callback, Monitor, printing
 from sparsenum.ot.multiscale import multiscale_newton
 from sparsenum.ot.points import Metric, PointProblem, costs
 from sparsenum.ot.solution import Solution
-from sparsenum.ot.solve import MAX_ITER, solve
+from sparsenum.ot.solve import MAX_ITER, TOL, solve
+from sparsenum.ot.tensors import as_tensors, is_tensor, tensor_costs, to_numpy
 from sparsenum.ot.tree import Points, tree_order
 
 
@@ -23,15 +25,18 @@ def solve_sample(
     X_b: ArrayLike,
     a: ArrayLike | None = None,
     b: ArrayLike | None = None,
-    metric: Metric = "sqeuclidean",
+    metric: str | Callable[[Any, Any], float] = "sqeuclidean",
     reg: float | None = None,
     *,
     lazy: bool = False,
-    tol: float = 1e-9,
+    reg_type: RegType = "KL",
+    tol: float | None = None,
     max_iter: int | None = None,
     n_threads: int | None = None,
+    verbose: bool = False,
     callback: Callback | None = None,
     time_limit: float | None = None,
+    **options: Any,
 ) -> Solution:
     r"""Solve the entropic optimal transport problem between two samples of points.
 
@@ -50,15 +55,21 @@ def solve_sample(
         Points of the second sample.
     a, b : array_like, shape (n,) and (m,), optional
         Masses of the points, as in `solve`; uniform by default.
-    metric : {"sqeuclidean", "cityblock"}, default "sqeuclidean"
-        Cost: squared Euclidean distance, or 1-norm of the difference.
+    metric : str or callable, default "sqeuclidean"
+        Cost: "sqeuclidean", the squared Euclidean distance, or "cityblock", the 1-norm of the
+        difference; with a cost matrix also what ``scipy.spatial.distance.cdist`` knows
+        ("euclidean", "cosine", "chebyshev", …) or a function of two points; for tensors what
+        POT's ``ot.dist`` knows.
     reg : float
         Strength of the entropy, in the unit of the cost; positive.
     lazy : bool, default False
         Whether to do without the cost matrix. Worth it from some thousand points on, in few
         dimensions, where the plan is sparse.
-    tol, max_iter, n_threads, callback, time_limit
+    reg_type, tol, max_iter, n_threads, verbose, callback, time_limit
         As in `solve`; lazily everything runs on one thread.
+    **options
+        With a cost matrix whatever else `solve` takes: `method`, `grad`, `potentials_init`, …
+        Tensors are differentiable with respect to the points then, and detached lazily.
 
     Returns
     -------
@@ -71,7 +82,10 @@ def solve_sample(
     Raises
     ------
     ValueError, TypeError
-        As `solve`, and for points of different dimensions or that are not finite.
+        As `solve`, and for points of different dimensions or that are not finite; for options
+        that the lazy solve has no use for.
+    MemoryError
+        If the machine cannot hold the cost matrix.
 
     Warns
     -----
@@ -100,25 +114,32 @@ def solve_sample(
     >>> ot.solve_sample([[0.0], [1.0]], [[0.0], [1.0]], reg=0.5, lazy=True).plan.round(3).tolist()
     [[0.44, 0.06], [0.06, 0.44]]
     """
-    choice(metric, "metric", get_args(Metric))
-    X, Y = _points(X_a, "X_a"), _points(X_b, "X_b")
+    X, Y = _points(to_numpy(X_a), "X_a"), _points(to_numpy(X_b), "X_b")
     if X.shape[1] != Y.shape[1]:
         raise ValueError(
             f"X_a and X_b must have points of one dimension: got {X.shape[1]} and {Y.shape[1]}"
         )
-    options: dict[str, Any] = {"callback": callback, "time_limit": time_limit}
+    callback = printing(callback) if verbose else callback
     if not lazy:
-        M = costs(X, Y, metric)
-        return solve(M, a, b, reg, tol=tol, max_iter=max_iter, n_threads=n_threads, **options)
+        require_memory((len(X), len(Y)), "cost matrix", "pass lazy=True")
+        tensors = is_tensor(X_a) or is_tensor(X_b)
+        M = tensor_costs(X_a, X_b, metric) if tensors else _costs(X, Y, metric)
+        options |= {"reg_type": reg_type, "tol": tol, "max_iter": max_iter}
+        options |= {"n_threads": n_threads, "callback": callback, "time_limit": time_limit}
+        return solve(M, a, b, reg, **options)
+    if options:
+        raise TypeError(f"solve_sample with lazy=True has no use for {sorted(options)[0]!r}")
+    metric = cast(Metric, choice(metric, "metric", get_args(Metric)))
+    kind = value_type(reg_type)
     if n_threads is not None:
         whole(n_threads, "n_threads", lower=1)
     if reg is None:
         raise ValueError("reg must be given; for unregularised transport use POT's ot.emd")
     reg = positive(reg, "reg", "it is the strength of the entropy, in the unit of the cost")
-    tol = positive(tol, "tol", "it bounds the violation of the marginals")
+    tol = positive(TOL if tol is None else tol, "tol", "it bounds the violation of the marginals")
     limit = MAX_ITER["auto"] if max_iter is None else whole(max_iter, "max_iter")
-    monitor = Monitor(tol, limit, **options)  # its clock starts here
-    mass_a, mass_b = masses(a, "a", len(X)), masses(b, "b", len(Y))
+    monitor = Monitor(tol, limit, time_limit, callback)  # its clock starts here
+    mass_a, mass_b = masses(to_numpy(a), "a", len(X)), masses(to_numpy(b), "b", len(Y))
     total = shared_mass(mass_a, mass_b)
     rows, columns = (
         positions[tree_order(Z[positions])]
@@ -135,10 +156,23 @@ def solve_sample(
     at, counts, scales = multiscale_newton(problem, monitor)
     support = Support(rows, columns, (len(X), len(Y)), total)
     log: dict[str, Any] = {"method": "auto", "tol": tol, "scales": scales} | counts
-    solution = certify(problem, support, at.f, at.g, monitor, log)
+    solution = certify(problem, support, at.f, at.g, monitor, log, kind)
     if not solution.converged:
         warnings.warn(shortfall(solution), ConvergenceWarning, stacklevel=2)
-    return solution
+    result: Solution = as_tensors(solution, (X_a, a, b), "detach")
+    return result
+
+
+def _costs(X: Points, Y: Points, metric: str | Callable[[Any, Any], float]) -> Any:
+    """Return the cost matrix, by scipy where it is none of ours."""
+    if metric in get_args(Metric):
+        return costs(X, Y, cast(Metric, metric))
+    from scipy.spatial.distance import cdist
+
+    try:
+        return cdist(X, Y, metric)
+    except ValueError as error:
+        raise ValueError(f"metric must be one that scipy's cdist knows: {error}") from error
 
 
 def _points(X: ArrayLike, name: str) -> Points:

@@ -1,6 +1,5 @@
 """What a solver returns: potentials first, the plan when somebody asks for it."""
 
-import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sparsenum._check import choice, real_array
+from sparsenum._check import choice, real_array, require_memory
 from sparsenum.ot import _cpu
 from sparsenum.ot.canonical import RegType, Support
 from sparsenum.ot.gradient import Gradient, linear_gradient, pullback, value_gradient
@@ -104,13 +103,8 @@ class Solution:
         MemoryError
             If the machine cannot hold it; `sparse_plan` usually fits.
         """
-        n, m = self._support.shape
-        needed = 8 * n * m
-        if needed > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
-            raise MemoryError(
-                f"plan of shape ({n}, {m}) needs {needed / 2**30:.1f} GiB, more than this machine "
-                "has; use sparse_plan, or work with the potentials"
-            )
+        remedy = "use sparse_plan, or work with the potentials"
+        require_memory(self._support.shape, "plan", remedy)
         P = self._problem.plan(*self._reduced())
         P *= self._support.mass
         return self._support.outer(P)

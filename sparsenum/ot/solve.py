@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from sparsenum._check import choice, positive, whole
 from sparsenum.errors import ConvergenceWarning, DeviceError
 from sparsenum.ot.auto import annealed_newton
-from sparsenum.ot.canonical import RegType, canonical, cost_matrix, masses, start_of
+from sparsenum.ot.canonical import RegType, canonical, cost_matrix, masses, start_of, value_type
 from sparsenum.ot.certify import certify, shortfall
 from sparsenum.ot.feasibility import is_feasible
 from sparsenum.ot.monitor import Callback, Monitor, printing
@@ -20,7 +20,6 @@ from sparsenum.ot.tensors import GRADS, Grad, as_tensors, to_numpy
 Method = Literal["auto", "sns", "sns-paper", "sinkhorn"]
 MAX_ITER = {"auto": 1000, "sns": 1000, "sns-paper": 1000, "sinkhorn": 100_000}
 TOL = 1e-9
-REG_TYPES: dict[str, RegType] = {"kl": "KL", "entropy": "entropy"}
 
 
 def solve(
@@ -184,10 +183,7 @@ def attempt(
 ) -> Solution:
     """Do what `solve` does, but leave the warning to the caller: filters are not thread-safe."""
     method = choice("auto" if method is None else method, "method", MAX_ITER)
-    if str(reg_type).lower() not in REG_TYPES:
-        raise NotImplementedError(
-            f"reg_type must be 'KL' or 'entropy': got {reg_type!r}; POT's ot.solve has others"
-        )
+    kind = value_type(reg_type)
     if choice(device, "device", ("cpu", "cuda")) == "cuda":
         raise DeviceError("device='cuda' is not part of this version; use device='cpu'")
     threads = 1 if n_threads is None else whole(n_threads, "n_threads", lower=1)
@@ -210,7 +206,6 @@ def attempt(
         algorithm = sinkhorn_newton_sparse if method == "sns-paper" else annealed_newton
         at, counts = algorithm(problem, start, monitor)
         log |= counts
-    kind = REG_TYPES[str(reg_type).lower()]
     solution = certify(problem, support, at.f, at.g, monitor, log, kind)
     if solution.status in ("max_iter", "stalled", "precision") and not is_feasible(problem):
         raise ValueError(

@@ -174,6 +174,13 @@ class TensorSolution:
         return self._backend.set_gradients(number, *zip(*pairs, strict=True))
 
 
+def tensor_costs(X: Any, Y: Any, metric: Any) -> Any:
+    """Return the cost matrix of two samples of tensors, differentiable where the library can."""
+    from ot import dist
+
+    return dist(X, Y, metric)
+
+
 def lazy_plan(solution: Solution) -> Any:
     """Return the plan of a lazy solve as POT's LazyTensor, whose blocks are computed on demand."""
     from ot.utils import LazyTensor
