@@ -71,6 +71,7 @@ def test_lists_and_positional_arguments():
 
 
 def test_precision_follows_the_cost():
+    assert ot.solve(M.astype(np.float32), A, B, REG).plan.dtype == np.float32
     plan = ot.sinkhorn(A, B, M.astype(np.float32), REG)
     assert plan.dtype == np.float32
     np.testing.assert_allclose(plan, ot.sinkhorn(A, B, M, REG), atol=1e-6)

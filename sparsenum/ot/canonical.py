@@ -53,15 +53,15 @@ class Support:
             np.array_equal(x, np.arange(n)) for x, n in zip(self.sides, self.shape, strict=True)
         )
 
-    def inner(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
+    def inner(self, X: Matrix) -> Matrix:
         """Return the part of a matrix of the caller's that the canonical problem has."""
         return X if self.is_whole else X[np.ix_(*self.sides)]
 
-    def outer(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
+    def outer(self, X: Matrix) -> Matrix:
         """Return a matrix of the canonical problem at the caller's shape, zero elsewhere."""
         if self.is_whole:
             return X
-        out = np.zeros(self.shape)
+        out = np.zeros(self.shape, X.dtype)
         out[np.ix_(*self.sides)] = X
         return out
 

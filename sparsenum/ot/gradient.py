@@ -8,17 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sparsenum.ot.canonical import RegType, Support
 from sparsenum.ot.operator import plan_operator
-from sparsenum.ot.problem import Matrix as Cost
-from sparsenum.ot.problem import Vector
+from sparsenum.ot.problem import Matrix, Vector
 
 if TYPE_CHECKING:
     from sparsenum.ot.solution import Solution
-
-Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +160,7 @@ def _soft_min(cost: Matrix, reg: float) -> Vector:
         return base - reg * np.log(sums)
 
 
-def _cost(solution: "Solution") -> Cost:
+def _cost(solution: "Solution") -> Matrix:
     M = solution._support.M
     if M is None:
         raise ValueError("derivatives need the cost matrix: solve with lazy=False")

@@ -1,19 +1,17 @@
 """The plan as a linear operator, dense or sparse: what derivatives need of it."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparsenum.ot import _cpu_gradient
-from sparsenum.ot.problem import SAMPLE, Vector
+from sparsenum.ot.problem import SAMPLE, Matrix, Vector
 from sparsenum.sparse import CSR, cg, schur_cg, schur_direct, spmv, spmv_t
 
 if TYPE_CHECKING:
     from sparsenum.ot.solution import Solution
-
-Matrix = NDArray[np.float64]
 
 SPARSE = 0.25  # share of entries below which the plan is worth being taken as a sparse matrix
 LEFT_OUT = 1e-12  # share of the mass that a sparse plan may leave out: no derivative shows it
@@ -46,7 +44,10 @@ def plan_operator(solution: "Solution") -> PlanOperator:
     rows = np.linspace(0, f.size - 1, min(f.size, SAMPLE)).astype(np.int64)
     width = -problem.reg * np.log(LEFT_OUT / (f.size * g.size))
     if np.mean(problem.row_costs(rows) - f[rows, None] - g < width) > SPARSE:
-        return DensePlan(support.inner(solution.plan))
+        P = support.inner(solution.plan)
+        if P.dtype != np.float64:
+            P = support.mass * problem.plan(f, g, out=np.empty(P.shape))
+        return DensePlan(cast(NDArray[np.float64], P))
     costs, entries = solution._entries(LEFT_OUT)
     return SparsePlan(costs.with_data(support.mass * entries))
 
@@ -55,7 +56,7 @@ def plan_operator(solution: "Solution") -> PlanOperator:
 class DensePlan:
     """A plan with all its entries."""
 
-    P: Matrix
+    P: NDArray[np.float64]
 
     def times(self, x: Vector) -> Vector:
         """Return P x."""

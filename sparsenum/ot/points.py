@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sparsenum.ot import _cpu, _cpu_points
 from sparsenum.ot.pairs import Pairs
-from sparsenum.ot.problem import Iterate, Problem, Vector
+from sparsenum.ot.problem import Iterate, Matrix, Problem, Vector
 from sparsenum.ot.tree import BLOCK, LEAF, Points, boxes
 
 Metric = Literal["sqeuclidean", "cityblock"]
@@ -77,10 +77,10 @@ class PointProblem:
             _cpu_points.add_sums(s.indptr, s.indices, P, row_sums[rows], column_sums)
         return row_sums, column_sums
 
-    def plan(self, f: Vector, g: Vector) -> NDArray[np.float64]:
-        """Return the dense plan, shape (n, m)."""
+    def plan(self, f: Vector, g: Vector, out: Matrix | None = None) -> Matrix:
+        """Return the dense plan, shape (n, m), in `out` if there is one."""
         M = costs(self.X, self.Y, self.metric)
-        return Problem(M, self.a, self.b, self.reg).plan(f, g)
+        return Problem(M, self.a, self.b, self.reg).plan(f, g, out)
 
 
 class Scan:

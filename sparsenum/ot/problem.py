@@ -121,11 +121,9 @@ class Problem:
 
         return row_sums, self.summed(add_up)
 
-    def plan(
-        self, f: Vector, g: Vector, out: NDArray[np.float64] | None = None
-    ) -> NDArray[np.float64]:
-        """Return the dense plan, shape (n, m), in `out` if there is one."""
-        P = np.empty(self.M.shape) if out is None else out
+    def plan(self, f: Vector, g: Vector, out: Matrix | None = None) -> Matrix:
+        """Return the dense plan, shape (n, m), in `out` or else in the precision of the cost."""
+        P = np.empty_like(self.M) if out is None else out
 
         def write(rows: slice) -> None:
             _cpu.plan(self.M[rows], f[rows], g, self.reg, P[rows])

@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from sparsenum._check import choice, real_array, require_memory
 from sparsenum.ot import _cpu
@@ -13,7 +13,7 @@ from sparsenum.ot.canonical import RegType, Support
 from sparsenum.ot.gradient import Gradient, linear_gradient, pullback, value_gradient
 from sparsenum.ot.monitor import Status
 from sparsenum.ot.points import PointProblem
-from sparsenum.ot.problem import Problem, Vector
+from sparsenum.ot.problem import Matrix, Problem, Vector
 from sparsenum.sparse import CSR
 
 if TYPE_CHECKING:
@@ -95,8 +95,8 @@ class Solution:
         return self.marginals[1]
 
     @cached_property
-    def plan(self) -> NDArray[np.float64]:
-        """Dense plan, shape (n, m), computed at first access.
+    def plan(self) -> Matrix:
+        """Dense plan, shape (n, m), computed at first access; in float32 if the cost is.
 
         Raises
         ------

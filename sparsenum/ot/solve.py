@@ -34,6 +34,7 @@ def solve(
     method: Method | None = None,
     potentials_init: tuple[ArrayLike, ArrayLike] | None = None,
     n_threads: int | None = None,
+    deterministic: bool = True,
     device: Literal["cpu", "cuda"] = "cpu",
     verbose: bool = False,
     callback: Callback | None = None,
@@ -79,6 +80,8 @@ def solve(
         Threads for passes over more than a million costs, those that gather a sparse support
         among them; 1 by default. The result does not depend on it. Small products and everything
         on sparse supports stay on one thread.
+    deterministic : bool, default True
+        Results are equal to the last bit for any number of threads, whatever is asked for here.
     device : {"cpu", "cuda"}, default "cpu"
         Where to run. There is no CUDA backend in this version.
     verbose : bool, default False

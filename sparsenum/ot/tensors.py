@@ -156,7 +156,7 @@ class TensorSolution:
     def _like(self) -> Any:
         return next(x for x in self.inputs if is_tensor(x))
 
-    def _array(self, x: NDArray[np.float64]) -> Any:
+    def _array(self, x: NDArray[Any]) -> Any:
         return self._backend.from_numpy(x, type_as=self._like)
 
     def _number(self, x: float, gradient: Callable[[], Gradient]) -> Any:
