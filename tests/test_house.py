@@ -17,7 +17,7 @@ from sparsenum import ot, sparse, topology
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("sparsenum", "recsys")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-KERNELS = [path for path in SOURCES if path.name == "_cpu.py"]
+KERNELS = [path for path in SOURCES if path.stem.startswith("_cpu")]
 DECORATORS = {"kernel", "formula"}
 EVERYTHING = sorted(
     path
@@ -114,12 +114,22 @@ def test_kernel_files_are_closed_under_calls(path):
 def test_all_of_a_kernel_file_is_what_others_use(path):
     tree = ast.parse(path.read_text("utf-8"))
     package = ".".join(path.parent.relative_to(ROOT).parts)
-    listed = importlib.import_module(f"{package}._cpu").__all__
+    listed = importlib.import_module(f"{package}.{path.stem}").__all__
     texts = [source.read_text("utf-8") for source in SOURCES]
-    users = [text for text in texts if re.search(rf"^from {package} import .*\b_cpu\b", text, re.M)]
-    used = set().union(*(re.findall(r"\b_cpu\.(\w+)", text) for text in users))
+    name = rf"\b{path.stem}\b"
+    users = [text for text in texts if re.search(rf"^from {package} import .*{name}", text, re.M)]
+    used = set().union(*(re.findall(rf"{name}\.(\w+)", text) for text in users))
     assert listed == sorted(used)
     assert used <= {function.name for function in functions(tree)}
+
+
+def test_what_kernel_files_must_copy_they_copy_exactly():
+    copies = {}
+    for path in KERNELS:
+        text = path.read_text("utf-8")
+        for function in functions(ast.parse(text)):
+            source = ast.get_source_segment(text, function)
+            assert copies.setdefault((path.parent, function.name), source) == source
 
 
 def test_there_are_kernels_to_check():
