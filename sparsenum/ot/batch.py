@@ -17,7 +17,7 @@ from sparsenum.ot.problem import Vector
 from sparsenum.ot.solve import MASS_MISMATCH, MAX_ITER, attempt
 
 RegType = Literal["kl", "entropy"]
-SMALL = 256 * 256  # costs up to which a problem is solved whole by one kernel
+SMALL = 128 * 128  # costs up to which a kernel with dense Hessians beats the method of `solve`
 SUMS = ("error", "total", "linear", "entropy", "reference")  # what is recomputed of each plan
 PASSES = 16  # what a solve costs at least, in passes over its matrix: it sizes the blocks of work
 
@@ -90,7 +90,7 @@ def solve_batch(
 
     Each is the problem of `solve`, to the same tolerance. Small problems are solved whole in
     compiled code: annealed Sinkhorn sweeps, then Newton's method with exact, dense Hessians.
-    Whatever that cannot finish, and every problem of more than 65,536 costs, is handed to the
+    Whatever that cannot finish, and every problem of more than 16,384 costs, is handed to the
     method of `solve`.
 
     Parameters
