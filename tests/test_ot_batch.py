@@ -270,3 +270,12 @@ def test_assess(problem, data):
     reference = (P * (np.log(a)[:, None] + np.log(b))).sum()
     expected = [error, P.sum(), (P * M).sum(), (P * np.log(P)).sum(), reference]
     np.testing.assert_allclose(sums[0], expected, rtol=1e-9, atol=1e-14)
+
+
+@given(strategies.problems(), st.data())
+def test_plans(problem, data):
+    M, a, b, reg = problem
+    f, g = data.draw(strategies.vectors(len(a))) - 4.0, data.draw(strategies.vectors(len(b))) - 4.0
+    P, mass = np.empty((1, *M.shape)), np.array([3.0])
+    _cpu.plans(M[None], f[None], g[None], np.array([reg]), mass, P)
+    np.testing.assert_allclose(P[0], 3.0 * naive.plan(M, f, g, reg), rtol=1e-11)

@@ -22,6 +22,7 @@ __all__ = [
     "fill_strong",
     "plan",
     "plan_sums",
+    "plans",
     "row_update",
     "scaled_plan",
     "scaling_sweep",
@@ -168,6 +169,16 @@ def assess(M, a, b, reg, f, g, sums):
             reference += c[j] * math.log(b[k, j]) if b[k, j] > 0.0 else 0.0
         sums[k, 0], sums[k, 1], sums[k, 2] = error, mass, linear
         sums[k, 3], sums[k, 4] = entropy, reference
+
+
+@kernel
+def plans(M, f, g, reg, mass, P):
+    """Write the plans of a stack, P (B, n, m), each times its mass."""
+    B, n, m = M.shape
+    for k in range(B):
+        for i in range(n):
+            for j in range(m):
+                P[k, i, j] = mass[k] * exp_or_zero((f[k, i] + g[k, j] - M[k, i, j]) / reg[k])
 
 
 @kernel

@@ -67,9 +67,8 @@ class BatchSolution:
         P = np.empty_like(stack.M)
 
         def write(block: slice) -> None:
-            for k in range(block.start, block.stop):
-                _cpu.plan(stack.M[k], stack.f[k], stack.g[k], float(stack.reg[k]), P[k])
-                P[k] *= stack.mass[k]
+            f, g, reg, mass = (x[block] for x in (stack.f, stack.g, stack.reg, stack.mass))
+            _cpu.plans(stack.M[block], f, g, reg, mass, P[block])
 
         by_rows(write, (len(P), P[0].size), self._threads)
         return P
