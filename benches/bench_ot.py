@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import ot as pot
+import ot.batch
 import pytest
 from threadpoolctl import threadpool_limits
 
-from benches.problems import PROBLEMS, REG, TOL, Problem
+from benches.problems import PROBLEMS, REG, TOL, Problem, stack
 from sparsenum import ot
 
 THREADS = 1
@@ -83,3 +84,51 @@ def test_transport(benchmark, problem: Problem, solver: Solver) -> None:
     violation += np.abs(plan.sum(axis=0) - problem.b).sum()
     benchmark.extra_info |= {"solver": solver.name, "n": n, "m": m, "reg": REG, "tol": TOL}
     benchmark.extra_info |= {"error": float(violation), "iterations": n_iter, "threads": THREADS}
+
+
+BATCH_TOL = 1e-6
+POT_BATCH_ITER = 300  # half a minute in the log domain, which is POT's default
+
+
+def ours_batch(M: np.ndarray, reg: float) -> Outcome:
+    solution = ot.solve_batch(M, reg=reg, tol=BATCH_TOL, n_threads=THREADS)
+    return Outcome(solution.plan, int(solution.n_iter.max()))
+
+
+def pot_batch(M: np.ndarray, reg: float, method: str) -> Outcome:
+    # POT bounds the largest 2-norm of the rows' violation, as `pot_sinkhorn` explains.
+    result = pot.batch.solve_batch(
+        M,
+        reg,
+        max_iter=POT_BATCH_ITER,
+        tol=BATCH_TOL / np.sqrt(M.shape[1]),
+        method=method,
+        grad="detach",
+    )
+    return Outcome(result.plan, result.log["n_iter"] + 1)
+
+
+BATCH_SOLVERS = (
+    ("ours, solve_batch", ours_batch, 7),
+    ("POT solve_batch", partial(pot_batch, method="log_sinkhorn"), 1),
+    ("POT solve_batch, sinkhorn", partial(pot_batch, method="sinkhorn"), 3),
+)
+
+
+@pytest.mark.parametrize("solver", BATCH_SOLVERS, ids=lambda solver: solver[0])
+@pytest.mark.parametrize("reg", [1e-1, 1e-2, 1e-3])
+def test_batch(benchmark, reg: float, solver: tuple[str, Callable[..., Outcome], int]) -> None:
+    name, run, rounds = solver
+    M = stack()
+    B, n, m = M.shape
+    run(M[:4], reg)  # compiles
+    benchmark.group = f"ot/{B} problems, {n} x {m}, reg 1/{1 / reg:.0f}"
+    with threadpool_limits(THREADS):
+        plans, n_iter = benchmark.pedantic(run, args=(M, reg), rounds=rounds)
+
+    violation = np.abs(plans.sum(axis=2) - 1 / n).sum(axis=1)
+    violation += np.abs(plans.sum(axis=1) - 1 / m).sum(axis=1)
+    benchmark.extra_info |= {"solver": name, "n": n, "m": m, "reg": reg, "tol": BATCH_TOL}
+    benchmark.extra_info |= {"problems": B, "solved": int((violation <= BATCH_TOL).sum())}
+    benchmark.extra_info |= {"error": float(violation.max()), "iterations": n_iter}
+    benchmark.extra_info["threads"] = THREADS

@@ -1,4 +1,4 @@
-"""The problems that solvers are compared on, by name: the three cases of the SNS paper."""
+"""The problems that solvers are compared on: the three cases of the SNS paper, and a stack."""
 
 import os
 from collections.abc import Callable
@@ -36,6 +36,14 @@ def digits_squared() -> Problem:
 def digits_l1() -> Problem:
     """Return a pair of digits under the 1-norm of pixel differences: a cost with many ties."""
     return _digits("L1", lambda x: np.abs(x).sum(axis=-1))
+
+
+def stack(B: int = 1000, n: int = 64) -> np.ndarray:
+    """Return costs of many problems, seed 0: half uniform, half squared distances in a square."""
+    rng = np.random.default_rng(0)
+    points = rng.random((B - B // 2, n, 1, 2)) - rng.random((B - B // 2, 1, n, 2))
+    M = np.concatenate([rng.random((B // 2, n, n)), (points**2).sum(axis=-1)])
+    return M / M.max(axis=(1, 2), keepdims=True)
 
 
 def _digits(kind: str, norm: Callable[[np.ndarray], np.ndarray]) -> Problem:

@@ -123,6 +123,15 @@ def test_all_of_a_kernel_file_is_what_others_use(path):
     assert used <= {function.name for function in functions(tree)}
 
 
+def test_what_kernel_files_must_copy_they_copy_exactly():
+    copies = {}
+    for path in KERNELS:
+        text = path.read_text("utf-8")
+        for function in functions(ast.parse(text)):
+            source = ast.get_source_segment(text, function)
+            assert copies.setdefault((path.parent, function.name), source) == source
+
+
 def test_there_are_kernels_to_check():
     assert len(KERNELS) >= 3
 

@@ -149,3 +149,23 @@ def test_samples_are_differentiable_where_there_is_a_cost_matrix(metric):
     lazy = ot.solve_sample(X, Y, reg=0.1, lazy=True)
     assert isinstance(lazy.value, torch.Tensor)
     assert not lazy.value.requires_grad
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_batch_is_differentiable(shared):
+    rng = np.random.default_rng(0)
+    shapes = [(3, 4, 5), (4,) if shared else (3, 4), (5,) if shared else (3, 5)]
+    M, a, b = (torch.tensor(rng.random(s) + 0.1, requires_grad=True) for s in shapes)
+
+    def everything(M, a, b):
+        a, b = (x / x.sum(-1, keepdim=True) for x in (a, b))
+        result = ot.solve_batch(M, 0.1, a, b, tol=1e-13)
+        return result.value, result.value_linear, result.plan, *result.potentials
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        assert torch.autograd.gradcheck(everything, (M, a, b), eps=1e-5, atol=1e-6, rtol=1e-4)
+        detached = ot.solve_batch(M, 0.1, grad="detach")
+    assert not detached.value.requires_grad
+    assert not detached.plan.requires_grad
+    assert detached.value.shape == (3,)

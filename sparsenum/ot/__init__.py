@@ -1,9 +1,19 @@
 """Entropic optimal transport."""
 
+from sparsenum.ot.batch import BatchSolution, solve_batch
 from sparsenum.ot.compat import sinkhorn, sinkhorn2
 from sparsenum.ot.monitor import Step
 from sparsenum.ot.sample import solve_sample
 from sparsenum.ot.solution import Solution
 from sparsenum.ot.solve import solve
 
-__all__ = ["Solution", "Step", "sinkhorn", "sinkhorn2", "solve", "solve_sample"]
+__all__ = [
+    "BatchSolution",
+    "Solution",
+    "Step",
+    "sinkhorn",
+    "sinkhorn2",
+    "solve",
+    "solve_batch",
+    "solve_sample",
+]

@@ -1,19 +1,34 @@
-"""Plan and potentials as functions that torch differentiates, backwards by one linear solve."""
+"""Value, plan and potentials as functions that torch differentiates, backwards by one solve."""
 
 from typing import Any
 
 import torch
 from torch.autograd.function import once_differentiable
 
-from sparsenum.ot.gradient import Gradient
-from sparsenum.ot.solution import Solution
+
+class Value(torch.autograd.Function):
+    """The value of a solution, or one for each of a batch, as a function of cost and masses."""
+
+    @staticmethod
+    def forward(ctx: Any, solution: Any, *inputs: Any) -> Any:
+        """Return the value."""
+        ctx.solution, ctx.inputs = solution, inputs
+        return _like(solution.value, inputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, value_bar: Any) -> Any:
+        """Return the derivatives with respect to (solution, M, a, b)."""
+        bar, gradient = _numpy(value_bar), ctx.solution.gradient()
+        masses = gradient.a * bar[..., None], gradient.b * bar[..., None]
+        return None, *_slopes(ctx, gradient.M * bar[..., None, None], *masses)
 
 
 class Plan(torch.autograd.Function):
     """The dense plan of a solution, as a function of cost and masses."""
 
     @staticmethod
-    def forward(ctx: Any, solution: Solution, *inputs: Any) -> Any:
+    def forward(ctx: Any, solution: Any, *inputs: Any) -> Any:
         """Return the plan."""
         ctx.solution, ctx.inputs = solution, inputs
         return _like(solution.plan, inputs).clone()  # the caller may write to it
@@ -22,14 +37,15 @@ class Plan(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, plan_bar: Any) -> Any:
         """Return the derivatives with respect to (solution, M, a, b)."""
-        return None, *_slopes(ctx, ctx.solution.pullback(_numpy(plan_bar)))
+        gradient = ctx.solution.pullback(_numpy(plan_bar))
+        return None, *_slopes(ctx, gradient.M, gradient.a, gradient.b)
 
 
 class Potentials(torch.autograd.Function):
     """The potentials of a solution, as functions of cost and masses."""
 
     @staticmethod
-    def forward(ctx: Any, solution: Solution, *inputs: Any) -> Any:
+    def forward(ctx: Any, solution: Any, *inputs: Any) -> Any:
         """Return f and g."""
         ctx.solution, ctx.inputs = solution, inputs
         f, g = solution.potentials
@@ -39,8 +55,8 @@ class Potentials(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, f_bar: Any, g_bar: Any) -> Any:
         """Return the derivatives with respect to (solution, M, a, b)."""
-        bars = _numpy(f_bar), _numpy(g_bar)
-        return None, *_slopes(ctx, ctx.solution.pullback(potentials=bars))
+        gradient = ctx.solution.pullback(potentials=(_numpy(f_bar), _numpy(g_bar)))
+        return None, *_slopes(ctx, gradient.M, gradient.a, gradient.b)
 
 
 def _like(x: Any, inputs: tuple[Any, ...]) -> Any:
@@ -52,11 +68,14 @@ def _numpy(x: Any) -> Any:
     return x.detach().cpu().double().numpy()
 
 
-def _slopes(ctx: Any, gradient: Gradient) -> tuple[Any, ...]:
+def _slopes(ctx: Any, *slopes: Any) -> tuple[Any, ...]:
     """Return what each input is due, None where it asks for nothing."""
-    slopes = (gradient.M, gradient.a, gradient.b)
-    wanted = ctx.needs_input_grad[1:]
-    return tuple(
-        _like(slope, ctx.inputs) if want else None
-        for slope, want in zip(slopes, wanted, strict=True)
-    )
+    due: list[Any] = []
+    for slope, x, wanted in zip(slopes, ctx.inputs, ctx.needs_input_grad[1:], strict=True):
+        if not wanted:
+            due.append(None)
+        elif x.ndim < slope.ndim:  # masses that all problems of a batch share
+            due.append(_like(slope.sum(axis=0), ctx.inputs))
+        else:
+            due.append(_like(slope, ctx.inputs))
+    return tuple(due)

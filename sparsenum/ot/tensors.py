@@ -50,7 +50,7 @@ def to_numpy(x: Any) -> Any:
     return nx.to_numpy(nx.detach(x))
 
 
-def as_tensors(solution: Solution, inputs: tuple[Any, Any, Any], grad: Grad) -> Any:
+def as_tensors(solution: Any, inputs: tuple[Any, Any, Any], grad: Grad) -> Any:
     """Return a solution in the arrays of its inputs: itself, where these are numpy's."""
     nx = backend_of(*inputs)
     return solution if nx is None else TensorSolution(solution, inputs, grad, nx)
@@ -62,7 +62,7 @@ class TensorSolution:
 
     Attributes
     ----------
-    solution : Solution
+    solution : Solution or BatchSolution
         The same in numpy; what is not listed here is looked up there.
     inputs : tuple
         The caller's cost and masses.
@@ -70,7 +70,7 @@ class TensorSolution:
         What is differentiable.
     """
 
-    solution: Solution
+    solution: Any
     inputs: tuple[Any, Any, Any]
     grad: Grad
     _backend: Any
@@ -84,6 +84,10 @@ class TensorSolution:
     @cached_property
     def value(self) -> Any:
         """Value, differentiable with respect to masses and cost unless detached."""
+        if self.grad != "detach" and self._backend.__name__ == "torch":
+            from sparsenum.ot._torch import Value
+
+            return Value.apply(self.solution, *self.inputs)
         return self._number(self.solution.value, lambda: self.solution.gradient())
 
     @cached_property
@@ -91,7 +95,7 @@ class TensorSolution:
         """Transport cost ``<P, M>``, differentiable with grad="autodiff" or "last_step"."""
         if self._in_torch:
             M = self.inputs[0]
-            return (M.masked_fill(M.isinf(), 0.0) * self.plan).sum()
+            return (M.masked_fill(M.isinf(), 0.0) * self.plan).sum((-2, -1))
         if not self._implicit:
             return self._array(np.asarray(self.solution.value_linear))
         return self._number(
@@ -162,8 +166,7 @@ class TensorSolution:
     def _number(self, x: float, gradient: Callable[[], Gradient]) -> Any:
         """Return a number as a scalar tensor that knows its derivatives."""
         number = self._array(np.asarray(x))
-        wanted = [t for t in self.inputs if is_tensor(t) and getattr(t, "requires_grad", True)]
-        if self.grad == "detach" or not wanted:
+        if self.grad == "detach" or self._backend.__name__ == "torch" or number.ndim:
             return number
         slopes = gradient()
         pairs = [
