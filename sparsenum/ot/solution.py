@@ -33,11 +33,13 @@ class Solution:
         f, shape (n,), and g, shape (m,), in cost units; minus infinity where a mass is zero.
         POT's log-scalings are ``f / reg`` and ``g / reg``.
     value : float
-        ``<P, M> + reg KL(P | a b')``, as POT's ``ot.solve`` defines it for ``reg_type="KL"``.
+        ``<P, M> + reg KL(P | a b')``, as POT's ``ot.solve`` defines it for ``reg_type="KL"``, and
+        the penalties on the marginals where the problem has them.
     marginals : tuple of ndarray
         Row and column sums of the plan, recomputed in float64 from the potentials.
     marginal_error : float
-        1-norm of the violation of both marginals, relative to the total mass, from `marginals`.
+        1-norm of the violation of both marginals, relative to the total mass, from `marginals`;
+        of what the penalties ask of them, relative to the mass of the plan, where there are some.
     converged : bool
         Whether `marginal_error` is at most the tolerance.
     status : str

@@ -16,6 +16,7 @@ from sparsenum.ot.points import PointProblem
 from sparsenum.ot.problem import Problem, Vector
 from sparsenum.ot.scaling import sinkhorn
 from sparsenum.ot.solution import Solution, Support
+from sparsenum.ot.unbalanced import penalties, relaxed_solution
 
 Method = Literal["auto", "sns", "sns-paper", "sinkhorn"]
 MAX_ITER = {"auto": 1000, "sns": 1000, "sns-paper": 1000, "sinkhorn": 100_000}
@@ -37,6 +38,8 @@ def solve(
     device: Literal["cpu", "cuda"] = "cpu",
     callback: Callback | None = None,
     time_limit: float | None = None,
+    unbalanced: float | tuple[float, float] | None = None,
+    unbalanced_type: Literal["KL"] = "KL",
 ) -> Solution:
     r"""Solve the entropic optimal transport problem between two histograms.
 
@@ -45,6 +48,13 @@ def solve(
 
     The plan is :math:`P_{ij} = \exp((f_i + g_j - M_{ij}) / reg)`. Rows and columns of zero mass
     are left out of the computation; an infinite cost forbids a pair.
+
+    With `unbalanced` the marginals need not be met, and the totals may differ [3]_:
+
+    .. math:: \min_{P \ge 0} \langle P, M \rangle + reg \, KL(P \,|\, a b^T)
+              + \rho_1 KL(P 1 \,|\, a) + \rho_2 KL(P^T 1 \,|\, b)
+
+    where :math:`KL(p | q) = \sum p \log(p / q) - p + q`.
 
     Parameters
     ----------
@@ -79,6 +89,11 @@ def solve(
         the seconds passed; a true return value stops the solve.
     time_limit : float, optional
         Seconds after which no further iteration is begun.
+    unbalanced : float or tuple of float, optional
+        Strengths (rho_1, rho_2) of the penalties on the marginals, one number for both; ``inf``
+        keeps that marginal exact. By default both are exact.
+    unbalanced_type : {"KL"}, default "KL"
+        Divergence of the penalties; POT has others.
 
     Returns
     -------
@@ -108,10 +123,18 @@ def solve(
     converged. float64 cannot represent plans to better than about ``1e-16 max(M) / reg``; where
     `tol` asks for more the status is "precision".
 
+    Unbalanced, rows should sum to ``a exp(-phi / rho_1)`` with ``phi = f - reg log a``, columns
+    likewise, and `tol` bounds the violation of that relative to the mass of the plan. The plan is
+    that of POT's ``ot.solve(M, a, b, reg, unbalanced=...)``; for its ``reg_type="entropy"`` add
+    ``reg * log(outer(a, b))`` to `M`. POT's value lacks the masses in KL, without which it is zero
+    at every optimum; ours is the minimum above.
+
     References
     ----------
     .. [1] Tang et al., "Accelerating Sinkhorn Algorithm with Sparse Newton Iterations", ICLR 2024.
     .. [2] Cuturi, "Sinkhorn Distances: Lightspeed Computation of Optimal Transport", NeurIPS 2013.
+    .. [3] Chizat, Peyre, Schmitzer, Vialard, "Scaling Algorithms for Unbalanced Optimal Transport
+       Problems", Mathematics of Computation 2018.
 
     Examples
     --------
@@ -123,7 +146,7 @@ def solve(
     True
     """
     options = (tol, max_iter, method, potentials_init, n_threads, device, callback, time_limit)
-    solution = attempt(M, a, b, reg, *options)
+    solution = attempt(M, a, b, reg, *options, unbalanced, unbalanced_type)
     if not solution.converged:
         warnings.warn(shortfall(solution), ConvergenceWarning, stacklevel=2)
     return solution
@@ -142,6 +165,8 @@ def attempt(
     device: Literal["cpu", "cuda"],
     callback: Callback | None,
     time_limit: float | None,
+    unbalanced: float | tuple[float, float] | None = None,
+    unbalanced_type: str = "KL",
 ) -> Solution:
     """Do what `solve` does, but leave the warning to the caller: filters are not thread-safe."""
     choice(method, "method", MAX_ITER)
@@ -157,6 +182,10 @@ def attempt(
         time_limit = positive(time_limit, "time_limit", "it is in seconds")
     M = _cost(M)
     sides = masses(a, "a", M.shape[0]), masses(b, "b", M.shape[1])
+    rho = None if unbalanced is None else penalties(unbalanced, unbalanced_type)
+    if rho is not None:
+        monitor = Monitor(tol, limit, time_limit, callback)
+        return relaxed_solution(M, *sides, reg, rho, method, potentials_init, monitor, threads)
     problem, support = _canonical(M, *sides, reg, threads)
 
     monitor = Monitor(tol, limit, time_limit, callback)
