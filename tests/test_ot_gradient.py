@@ -154,3 +154,27 @@ def test_what_does_not_fit_is_refused():
     lazy = ot.solve_sample([[0.0], [1.0]], [[0.0], [2.0]], reg=0.5, lazy=True)
     with pytest.raises(ValueError, match="lazy=False"):
         lazy.gradient()
+
+
+@pytest.mark.parametrize("reg_type", ["KL", "entropy"])
+@pytest.mark.parametrize("rho", [0.5, (0.3, 2.0), (np.inf, 0.5), (0.5, np.inf)])
+def test_unbalanced_values_follow_their_gradients(rho, reg_type):
+    M, a, b = problem(2)
+    b = 1.5 * b
+    rng = np.random.default_rng(0)
+    way = (
+        rng.standard_normal(M.shape),
+        a * rng.standard_normal(a.size),
+        b * rng.standard_normal(b.size),
+    )
+
+    def solved(M, a, b):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return ot.solve(M, a, b, 0.1, unbalanced=rho, reg_type=reg_type, tol=1e-12)
+
+    expected = difference(lambda *data: solved(*data).value, M, a, b, way)
+    assert along(solved(M, a, b).gradient(), way) == pytest.approx(expected, rel=1e-5)
+    for missing in (lambda s: s.gradient("value_linear"), lambda s: s.pullback(M)):
+        with pytest.raises(NotImplementedError, match="unbalanced"):
+            missing(solved(M, a, b))

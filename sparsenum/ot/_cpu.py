@@ -24,6 +24,7 @@ __all__ = [
     "plan",
     "plan_sums",
     "plans",
+    "relaxed_row_update",
     "row_update",
     "scaled_plan",
     "scaling_sweep",
@@ -340,6 +341,31 @@ def support_row_update(indptr, indices, cost, a, g, reg, f, P, column_sums):
             total += P[p]
         f[i] = reg * (math.log(a[i]) - top - math.log(total))
         share = a[i] / total
+        for p in range(start, stop):
+            P[p] *= share
+            column_sums[indices[p]] += P[p]
+
+
+@kernel
+def relaxed_row_update(indptr, indices, cost, a, g, reg, kappa, f, P, row_sums, column_sums):
+    """Do what support_row_update does where a penalty holds the rows to a, not a constraint.
+
+    With kappa = rho / (rho + reg) the best f is reg log a less kappa times what the row lacks.
+    """
+    column_sums[:] = 0.0
+    for i in range(a.size):
+        start, stop = indptr[i], indptr[i + 1]
+        for p in range(start, stop):
+            P[p] = (g[indices[p]] - cost[p]) / reg
+        top = highest(P, np.int64(start), np.int64(stop))
+        total = 0.0
+        for p in range(start, stop):
+            P[p] = exp_or_zero(P[p] - top)
+            total += P[p]
+        surplus = top + math.log(total)
+        f[i] = reg * (math.log(a[i]) - kappa * surplus)
+        row_sums[i] = a[i] * math.exp((1.0 - kappa) * surplus)
+        share = row_sums[i] / total
         for p in range(start, stop):
             P[p] *= share
             column_sums[indices[p]] += P[p]

@@ -4,6 +4,7 @@ No iterate is kept and none is differentiated. The value needs nothing beyond th
 plan and the potentials take one more solve with the matrix of Newton's method.
 """
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,27 @@ def soft_minima(solution: "Solution") -> tuple[Vector, Vector]:
     phi[bare] = _soft_min(M[np.ix_(bare, columns)] - g[columns], reg)
     psi[empty] = _soft_min(M[np.ix_(rows, empty)].T - f[rows], reg)
     return phi, psi
+
+
+def relaxed_gradient(solution: "Solution", rho: tuple[float, float]) -> Gradient:
+    r"""Return the derivatives of the value of an unbalanced problem: the envelope theorem.
+
+    A penalty gives :math:`\rho (1 - r_i / a_i)`, an exact marginal its multiplier, and the
+    reference of KL :math:`reg (\sum b - r_i / a_i)`.
+    """
+    problem, support = solution._problem, solution._support
+    slopes = []
+    for axis, (mass, other) in enumerate(((problem.a, problem.b), (problem.b, problem.a))):
+        index = support.sides[axis]
+        potential = solution.potentials[axis][index]
+        if solution._reg_type == "KL":
+            potential = potential - problem.reg * np.log(mass)
+        ratio = solution.marginals[axis][index] / mass
+        slope = potential if math.isinf(rho[axis]) else rho[axis] * (1.0 - ratio)
+        if solution._reg_type == "KL":
+            slope = slope + problem.reg * (other.sum() - ratio)
+        slopes.append(support.expand(slope, axis, 0.0))
+    return Gradient(slopes[0], slopes[1], solution.plan)
 
 
 def linear_gradient(solution: "Solution") -> Gradient:

@@ -10,7 +10,13 @@ from numpy.typing import ArrayLike
 from sparsenum._check import choice, real_array, require_memory
 from sparsenum.ot import _cpu
 from sparsenum.ot.canonical import RegType, Support
-from sparsenum.ot.gradient import Gradient, linear_gradient, pullback, value_gradient
+from sparsenum.ot.gradient import (
+    Gradient,
+    linear_gradient,
+    pullback,
+    relaxed_gradient,
+    value_gradient,
+)
 from sparsenum.ot.monitor import Status
 from sparsenum.ot.points import PointProblem
 from sparsenum.ot.problem import Matrix, Problem, Vector
@@ -43,11 +49,13 @@ class Solution:
         same mean where there is mass.
     value : float
         ``<P, M> + reg KL(P | a b')``, or ``<P, M> + reg sum P log P`` for ``reg_type="entropy"``:
-        both without terms for the total mass, as POT's ``ot.solve`` defines them.
+        both without terms for the total mass, as POT's ``ot.solve`` defines them. Where the
+        marginals are penalised, their penalties and all terms for the mass are in it.
     marginals : tuple of ndarray
         Row and column sums of the plan, recomputed in float64 from the potentials.
     marginal_error : float
-        1-norm of the violation of both marginals, relative to the total mass, from `marginals`.
+        1-norm of the violation of both marginals, relative to the total mass, from `marginals`;
+        of what the penalties ask of them, relative to the mass of the plan, where there are some.
     converged : bool
         Whether `marginal_error` is at most the tolerance.
     status : str
@@ -73,6 +81,7 @@ class Solution:
     _problem: Problem | PointProblem = field(repr=False)
     _support: Support = field(repr=False)
     _reg_type: RegType = field(default="KL", repr=False)
+    _rho: tuple[float, float] | None = field(default=None, repr=False)
 
     @property
     def potential_a(self) -> Vector:
@@ -168,9 +177,12 @@ class Solution:
         ValueError
             If there is no cost matrix, after a lazy solve.
         """
-        if choice(of, "of", ("value", "value_linear")) == "value":
-            return value_gradient(self, self._reg_type)
-        return linear_gradient(self)
+        if choice(of, "of", ("value", "value_linear")) == "value_linear":
+            self._require_marginals()
+            return linear_gradient(self)
+        if self._rho is not None:
+            return relaxed_gradient(self, self._rho)
+        return value_gradient(self, self._reg_type)
 
     def pullback(
         self,
@@ -200,6 +212,7 @@ class Solution:
         ValueError
             If the shapes do not fit; if there is no cost matrix, after a lazy solve.
         """
+        self._require_marginals()
         n, m = self._support.shape
         bars = [None if x is None else real_array(x, "plan", 2) for x in (plan,)]
         bars += [None if x is None else real_array(x, "potentials", 1) for x in potentials]
@@ -209,6 +222,12 @@ class Solution:
             if x is not None and x.shape != shape:
                 raise ValueError(f"{name} must have shape {shape}: got {x.shape}")
         return pullback(self, *bars)
+
+    def _require_marginals(self) -> None:
+        if self._rho is not None:
+            raise NotImplementedError(
+                "of an unbalanced problem only the value has derivatives in this version"
+            )
 
     def _entries(self, left_out: float) -> tuple[CSR, Vector]:
         """Return costs and masses of the plan's entries, but for a share of the mass."""

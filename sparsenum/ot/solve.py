@@ -16,6 +16,7 @@ from sparsenum.ot.paper import sinkhorn_newton_sparse
 from sparsenum.ot.scaling import sinkhorn
 from sparsenum.ot.solution import Solution
 from sparsenum.ot.tensors import GRADS, Grad, as_tensors, to_numpy
+from sparsenum.ot.unbalanced import penalties, relaxed_solution
 
 Method = Literal["auto", "sns", "sns-paper", "sinkhorn"]
 MAX_ITER = {"auto": 1000, "sns": 1000, "sns-paper": 1000, "sinkhorn": 100_000}
@@ -39,6 +40,8 @@ def solve(
     verbose: bool = False,
     callback: Callback | None = None,
     time_limit: float | None = None,
+    unbalanced: float | tuple[float, float] | None = None,
+    unbalanced_type: Literal["KL"] = "KL",
     grad: Grad = "autodiff",
 ) -> Solution:
     r"""Solve the entropic optimal transport problem between two histograms.
@@ -48,6 +51,13 @@ def solve(
 
     The plan is :math:`P_{ij} = \exp((f_i + g_j - M_{ij}) / reg)`. Rows and columns of zero mass
     are left out of the computation; an infinite cost forbids a pair.
+
+    With `unbalanced` the marginals need not be met, and the totals may differ [3]_:
+
+    .. math:: \min_{P \ge 0} \langle P, M \rangle + reg \, KL(P \,|\, a b^T)
+              + \rho_1 KL(P 1 \,|\, a) + \rho_2 KL(P^T 1 \,|\, b)
+
+    where :math:`KL(p | q) = \sum p \log(p / q) - p + q`.
 
     Parameters
     ----------
@@ -93,6 +103,11 @@ def solve(
     time_limit : float, optional
         Seconds that the solve may take, the final check included: an iteration that is likely to
         end later is not begun.
+    unbalanced : float or tuple of float, optional
+        Strengths (rho_1, rho_2) of the penalties on the marginals, one number for both; ``inf``
+        keeps that marginal exact. By default both are exact.
+    unbalanced_type : {"KL"}, default "KL"
+        Divergence of the penalties; POT has others.
     grad : {"autodiff", "envelope", "last_step", "detach"}, default "autodiff"
         For tensors, what of the result has derivatives: "autodiff" everything that the library
         allows (in torch also the plan and the potentials), by implicit differentiation, which
@@ -130,10 +145,18 @@ def solve(
     converged. float64 cannot represent plans to better than about ``1e-16 max(M) / reg``; where
     `tol` asks for more the status is "precision".
 
+    Unbalanced, rows should sum to ``a exp(-phi / rho_1)`` with ``phi = f - reg log a``, columns
+    likewise, and `tol` bounds the violation of that relative to the mass of the plan. The plan is
+    that of POT's ``ot.solve(M, a, b, reg, unbalanced=...)``, and depends on `reg_type`, whose
+    entropy is ``sum P log P - P`` then. POT's value for KL lacks the masses, without which it is
+    zero at every optimum; ours is the minimum above.
+
     References
     ----------
     .. [1] Tang et al., "Accelerating Sinkhorn Algorithm with Sparse Newton Iterations", ICLR 2024.
     .. [2] Cuturi, "Sinkhorn Distances: Lightspeed Computation of Optimal Transport", NeurIPS 2013.
+    .. [3] Chizat, Peyre, Schmitzer, Vialard, "Scaling Algorithms for Unbalanced Optimal Transport
+       Problems", Mathematics of Computation 2018.
 
     Examples
     --------
@@ -161,6 +184,8 @@ def solve(
         device=device,
         callback=printing(callback) if verbose else callback,
         time_limit=time_limit,
+        unbalanced=unbalanced,
+        unbalanced_type=unbalanced_type,
     )
     if not solution.converged:
         warnings.warn(shortfall(solution), ConvergenceWarning, stacklevel=2)
@@ -183,6 +208,8 @@ def attempt(
     device: str = "cpu",
     callback: Callback | None = None,
     time_limit: float | None = None,
+    unbalanced: float | tuple[float, float] | None = None,
+    unbalanced_type: str = "KL",
 ) -> Solution:
     """Do what `solve` does, but leave the warning to the caller: filters are not thread-safe."""
     method = choice("auto" if method is None else method, "method", MAX_ITER)
@@ -200,6 +227,11 @@ def attempt(
     monitor = Monitor(tol, limit, time_limit, callback)  # its clock starts here
     M = cost_matrix(M)
     sides = masses(a, "a", M.shape[0]), masses(b, "b", M.shape[1])
+    rho = None if unbalanced is None else penalties(unbalanced, unbalanced_type)
+    if rho is not None:
+        return relaxed_solution(
+            M, *sides, reg, rho, method, potentials_init, monitor, threads, kind
+        )
     problem, support = canonical(M, *sides, reg, threads)
     start = start_of(potentials_init, support)
     log: dict[str, Any] = {"method": method, "tol": tol}
