@@ -10,7 +10,6 @@ import numpy as np
 from sparsenum._numba import formula, kernel
 
 __all__ = [
-    "absolute_costs",
     "anneal_stage",
     "assess",
     "column_update",
@@ -28,7 +27,6 @@ __all__ = [
     "row_update",
     "scaled_plan",
     "scaling_sweep",
-    "squared_costs",
     "support_plan",
     "support_row_update",
 ]
@@ -397,23 +395,3 @@ def fill_strong(indptr, indices, P, a, column_sums, drop, strong_indptr, strong_
             entry = P[p]
             strong[q] = entry / root
             q += np.uint64(entry > drop * min(a[i], column_sums[indices[p]]))
-
-
-@kernel
-def squared_costs(X, Y, M):
-    """Write the squared Euclidean distances between points X (n, d) and Y (d, m)."""
-    M[:] = 0.0
-    for i in range(X.shape[0]):
-        for k in range(X.shape[1]):
-            for j in range(Y.shape[1]):
-                M[i, j] += (X[i, k] - Y[k, j]) ** 2
-
-
-@kernel
-def absolute_costs(X, Y, M):
-    """Write the 1-norm distances between points X (n, d) and Y (d, m)."""
-    M[:] = 0.0
-    for i in range(X.shape[0]):
-        for k in range(X.shape[1]):
-            for j in range(Y.shape[1]):
-                M[i, j] += abs(X[i, k] - Y[k, j])

@@ -10,6 +10,7 @@ import numpy as np
 from sparsenum._numba import formula, kernel
 
 __all__ = [
+    "absolute_costs",
     "add_sums",
     "close_blocks",
     "count_close",
@@ -17,6 +18,7 @@ __all__ = [
     "fill_close",
     "fill_closer",
     "pair_costs",
+    "squared_costs",
 ]
 
 
@@ -175,3 +177,23 @@ def add_sums(indptr, indices, P, row_sums, column_sums):
         for p in range(indptr[i], indptr[i + 1]):
             row_sums[i] += P[p]
             column_sums[indices[p]] += P[p]
+
+
+@kernel
+def squared_costs(X, Y, M):
+    """Write the squared Euclidean distances between points X (n, d) and Y (d, m)."""
+    M[:] = 0.0
+    for i in range(X.shape[0]):
+        for k in range(X.shape[1]):
+            for j in range(Y.shape[1]):
+                M[i, j] += (X[i, k] - Y[k, j]) ** 2
+
+
+@kernel
+def absolute_costs(X, Y, M):
+    """Write the 1-norm distances between points X (n, d) and Y (d, m)."""
+    M[:] = 0.0
+    for i in range(X.shape[0]):
+        for k in range(X.shape[1]):
+            for j in range(Y.shape[1]):
+                M[i, j] += abs(X[i, k] - Y[k, j])

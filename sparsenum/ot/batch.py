@@ -13,7 +13,7 @@ from sparsenum._check import choice, positive, real_array, whole
 from sparsenum._threads import by_rows
 from sparsenum.errors import ConvergenceWarning
 from sparsenum.ot import _cpu, _cpu_batch
-from sparsenum.ot.canonical import MASS_MISMATCH, RegType, canonical, value_type
+from sparsenum.ot.canonical import MASS_MISMATCH, RegType, canonical, forbidding, value_type
 from sparsenum.ot.certify import certify
 from sparsenum.ot.gradient import Gradient
 from sparsenum.ot.monitor import Monitor
@@ -271,6 +271,7 @@ class Stack:
         self, M: NDArray[np.float64], a: Vector, b: Vector, reg: Vector, tol: float, limit: int
     ) -> None:
         B, n, m = M.shape
+        M = forbidding(M, reg[:, None, None])
         self.M, self.a, self.b, self.reg, self.tol, self.limit = M, a, b, reg, tol, limit
         self.mass = a.sum(axis=1)
         with np.errstate(all="ignore"):  # what is not sound is refused before it is used

@@ -1,7 +1,7 @@
 """From the caller's problem to the canonical one, which the algorithms see, and back."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 RegType = Literal["KL", "entropy"]
 REG_TYPES: dict[str, RegType] = {"kl": "KL", "entropy": "entropy"}
+# Costs above both are meant as infinite: no float64 potential could make up for them.
+SENTINEL, BEYOND = 1e30, 1e18
 MASS_MISMATCH = 1e-6  # relative difference of the totals of a and b that is taken for rounding
 
 
@@ -125,6 +127,13 @@ def shared_mass(a: Vector, b: Vector) -> float:
     return total_a
 
 
+def forbidding(M: Any, reg: Any) -> Any:
+    """Return a cost with infinity where that is meant; itself, where there is no such thing."""
+    if M.max() <= SENTINEL:
+        return M
+    return np.where(np.maximum(SENTINEL, BEYOND * reg) < M, np.inf, M)
+
+
 def value_type(reg_type: str) -> RegType:
     """Return the name of a convention for the value, in whatever case it was written."""
     name = str(reg_type).lower()
@@ -143,6 +152,7 @@ def canonical(
     support = Support(rows, columns, M.shape, shared_mass(a, b), M)
     if M.shape != (rows.size, columns.size):
         M = M[np.ix_(rows, columns)]
+    M = forbidding(M, reg)
     sides = ((1, "row", rows), (0, "column", columns)) if M.max() == np.inf else ()
     for axis, side, index in sides:
         closed = np.flatnonzero(M.min(axis=axis) == np.inf)

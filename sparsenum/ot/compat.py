@@ -24,7 +24,8 @@ METHODS = {
     "greenkhorn": "sinkhorn",
 }
 PLAN_ONLY = ("sinkhorn_epsilon_scaling", "greenkhorn")  # which POT's sinkhorn2 refuses
-TUNING = {"tau", "epsilon0", "numInnerItermax", "print_period"}  # of POT's variants: no need here
+# What tunes POT's variants, or is passed along by its Gromov-Wasserstein solvers: no need here.
+TUNING = {"tau", "epsilon0", "numInnerItermax", "print_period", "tol_abs", "tol_rel"}
 OPTIONS = {"n_threads": None, "device": "cpu", "callback": None, "time_limit": None}
 WARNING = (
     "Sinkhorn did not converge. You might want to increase the number of iterations `numItermax` "

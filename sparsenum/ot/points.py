@@ -119,6 +119,6 @@ class Scan:
 def costs(X: Points, Y: Points, metric: Metric) -> NDArray[np.float64]:
     """Return the costs between two sets of points, shape (n, m)."""
     M = np.empty((len(X), len(Y)))
-    kernel = _cpu.squared_costs if metric == "sqeuclidean" else _cpu.absolute_costs
+    kernel = _cpu_points.squared_costs if metric == "sqeuclidean" else _cpu_points.absolute_costs
     kernel(np.ascontiguousarray(X), np.ascontiguousarray(Y.T), M)
     return M

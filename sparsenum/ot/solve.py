@@ -34,6 +34,7 @@ def solve(
     max_iter: int | None = None,
     method: Method | None = None,
     potentials_init: tuple[ArrayLike, ArrayLike] | None = None,
+    plan_init: ArrayLike | None = None,
     n_threads: int | None = None,
     deterministic: bool = True,
     device: Literal["cpu", "cuda"] = "cpu",
@@ -62,7 +63,8 @@ def solve(
     Parameters
     ----------
     M : array_like, shape (n, m)
-        Cost of moving one unit of mass, in any unit; ``inf`` forbids a pair. A C-contiguous
+        Cost of moving one unit of mass, in any unit; ``inf`` forbids a pair, and so does what is
+        above 1e30 and 1e18 times `reg`. A C-contiguous
         matrix of float64 or float32, on disk or not, is read in place; the arithmetic is float64.
         Arrays of torch, jax, cupy or tensorflow are solved on the CPU and give a result of their
         own type, precision and device.
@@ -86,6 +88,8 @@ def solve(
         "sinkhorn": fixed-point scaling [2]_, cheap iterations, many of them at small `reg`.
     potentials_init : tuple of array_like, optional
         Start (f, g) in cost units, as in ``Solution.potentials``; zeros by default.
+    plan_init : array_like, optional
+        Taken and not used, as in POT: the plan is unique, and a start comes from potentials.
     n_threads : int, optional
         Threads for passes over more than a million costs, those that gather a sparse support
         among them; 1 by default. The result does not depend on it. Small products and everything

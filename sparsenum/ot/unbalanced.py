@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sparsenum._check import positive, real_array
-from sparsenum.ot.canonical import RegType, Support
+from sparsenum.ot.canonical import RegType, Support, forbidding
 from sparsenum.ot.monitor import Monitor, Status
 from sparsenum.ot.problem import Matrix, Problem, Vector
 from sparsenum.ot.relaxed import annealed_relaxed, violation
@@ -54,6 +54,7 @@ def relaxed_solution(
     """
     if method not in ("auto", "sns"):
         raise ValueError(f"method must be 'auto' where unbalanced is given: got {method!r}")
+    M = forbidding(M, reg)
     rows, columns = _occupied(M, a, b, rho)
     own = M if M.shape == (rows.size, columns.size) else M[np.ix_(rows, columns)]
     cost = own
