@@ -92,7 +92,7 @@ def solve_sample(
     [[0.44, 0.06], [0.06, 0.44]]
     """
     choice(metric, "metric", get_args(Metric))
-    X, Y = _points(X_a, "X_a"), _points(X_b, "X_b")
+    X, Y = sample_points(X_a, "X_a"), sample_points(X_b, "X_b")
     if X.shape[1] != Y.shape[1]:
         raise ValueError(
             f"X_a and X_b must have points of one dimension: got {X.shape[1]} and {Y.shape[1]}"
@@ -132,7 +132,8 @@ def solve_sample(
     return solution
 
 
-def _points(X: ArrayLike, name: str) -> Points:
+def sample_points(X: ArrayLike, name: str) -> Points:
+    """Return points that are checked."""
     points = real_array(X, name, 2)
     if 0 in points.shape:
         raise ValueError(f"{name} must have at least one point: got shape {points.shape}")
