@@ -1,7 +1,9 @@
 """Entropic optimal transport."""
 
+from sparsenum.ot.barycenter import barycenter
 from sparsenum.ot.batch import BatchSolution, solve_batch
 from sparsenum.ot.compat import sinkhorn, sinkhorn2
+from sparsenum.ot.divergence import Divergence, sinkhorn_divergence
 from sparsenum.ot.monitor import Step
 from sparsenum.ot.sample import solve_sample
 from sparsenum.ot.solution import Solution
@@ -9,10 +11,13 @@ from sparsenum.ot.solve import solve
 
 __all__ = [
     "BatchSolution",
+    "Divergence",
     "Solution",
     "Step",
+    "barycenter",
     "sinkhorn",
     "sinkhorn2",
+    "sinkhorn_divergence",
     "solve",
     "solve_batch",
     "solve_sample",

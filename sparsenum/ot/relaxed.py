@@ -28,7 +28,7 @@ from sparsenum.ot.problem import UNDERFLOW, Iterate, Problem, Vector, gather
 from sparsenum.ot.support import Restricted
 from sparsenum.sparse import CSR, schur_cg, schur_direct
 
-START, FACTOR = 0.05, 5.0  # reg of the annealing: the first, in units of the spread of M; its steps
+START, FACTOR = 0.02, 5.0  # reg of the annealing: the first, in units of the spread of M; its steps
 FACTOR_IN_NEED = 2.0  # after a level that was left before its goal
 # Left out is what carries less than e^-COARSE of its row and of its column, and at the end less
 # than a hundredth of the tolerance in all; the room is for potentials to move in.

@@ -114,22 +114,16 @@ def solve_sample(
     >>> ot.solve_sample([[0.0], [1.0]], [[0.0], [1.0]], reg=0.5, lazy=True).plan.round(3).tolist()
     [[0.44, 0.06], [0.06, 0.44]]
     """
-    X, Y = _points(to_numpy(X_a), "X_a"), _points(to_numpy(X_b), "X_b")
-    if X.shape[1] != Y.shape[1]:
-        raise ValueError(
-            f"X_a and X_b must have points of one dimension: got {X.shape[1]} and {Y.shape[1]}"
-        )
     callback = printing(callback) if verbose else callback
     if not lazy:
-        require_memory((len(X), len(Y)), "cost matrix", "pass lazy=True")
-        tensors = is_tensor(X_a) or is_tensor(X_b)
-        M = tensor_costs(X_a, X_b, metric) if tensors else _costs(X, Y, metric)
+        M = sample_costs(X_a, X_b, metric)
         options |= {"reg_type": reg_type, "tol": tol, "max_iter": max_iter}
         options |= {"n_threads": n_threads, "callback": callback, "time_limit": time_limit}
         return solve(M, a, b, reg, **options)
     if options:
         raise TypeError(f"solve_sample with lazy=True has no use for {sorted(options)[0]!r}")
     metric = cast(Metric, choice(metric, "metric", get_args(Metric)))
+    X, Y = _samples(X_a, X_b)
     kind = value_type(reg_type)
     if n_threads is not None:
         whole(n_threads, "n_threads", lower=1)
@@ -163,8 +157,12 @@ def solve_sample(
     return result
 
 
-def _costs(X: Points, Y: Points, metric: str | Callable[[Any, Any], float]) -> Any:
-    """Return the cost matrix, by scipy where it is none of ours."""
+def sample_costs(X_a: Any, X_b: Any, metric: str | Callable[[Any, Any], float]) -> Any:
+    """Return the cost matrix of two samples, by scipy or POT where it is none of ours."""
+    X, Y = _samples(X_a, X_b)
+    require_memory((len(X), len(Y)), "cost matrix", "pass lazy=True")
+    if is_tensor(X_a) or is_tensor(X_b):
+        return tensor_costs(X_a, X_b, metric)
     if metric in get_args(Metric):
         return costs(X, Y, cast(Metric, metric))
     from scipy.spatial.distance import cdist
@@ -173,6 +171,15 @@ def _costs(X: Points, Y: Points, metric: str | Callable[[Any, Any], float]) -> A
         return cdist(X, Y, metric)
     except ValueError as error:
         raise ValueError(f"metric must be one that scipy's cdist knows: {error}") from error
+
+
+def _samples(X_a: Any, X_b: Any) -> tuple[Points, Points]:
+    X, Y = _points(to_numpy(X_a), "X_a"), _points(to_numpy(X_b), "X_b")
+    if X.shape[1] != Y.shape[1]:
+        raise ValueError(
+            f"X_a and X_b must have points of one dimension: got {X.shape[1]} and {Y.shape[1]}"
+        )
+    return X, Y
 
 
 def _points(X: ArrayLike, name: str) -> Points:
