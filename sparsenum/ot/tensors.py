@@ -158,23 +158,23 @@ class TensorSolution:
 
     @property
     def _like(self) -> Any:
-        return next(x for x in self.inputs if is_tensor(x))
+        return self._backend.detach(next(x for x in self.inputs if is_tensor(x)))
 
     def _array(self, x: NDArray[Any]) -> Any:
         return self._backend.from_numpy(x, type_as=self._like)
 
     def _number(self, x: float, gradient: Callable[[], Gradient]) -> Any:
-        """Return a number as a scalar tensor that knows its derivatives."""
-        number = self._array(np.asarray(x))
-        if self.grad == "detach" or self._backend.__name__ == "torch" or number.ndim:
+        """Return a number that moves with the inputs by its gradient, in any library."""
+        number, nx = self._array(np.asarray(x)), self._backend
+        if self.grad == "detach" or number.ndim:
             return number
         slopes = gradient()
-        pairs = [
-            (t, self._array(slope))
-            for t, slope in zip(self.inputs, (slopes.M, slopes.a, slopes.b), strict=True)
-            if is_tensor(t)
-        ]
-        return self._backend.set_gradients(number, *zip(*pairs, strict=True))
+        for t, slope in zip(self.inputs, (slopes.M, slopes.a, slopes.b), strict=True):
+            if is_tensor(t):
+                finite = nx.where(nx.isinf(t), nx.zeros(t.shape, type_as=self._like), t)
+                linear = nx.sum(finite * self._array(slope))
+                number = number + (linear - nx.detach(linear))
+        return number
 
 
 def tensor_costs(X: Any, Y: Any, metric: Any) -> Any:
