@@ -131,7 +131,8 @@ def forbidding(M: Any, reg: Any) -> Any:
     """Return a cost with infinity where that is meant; itself, where there is no such thing."""
     if M.max() <= SENTINEL:
         return M
-    return np.where(np.maximum(SENTINEL, BEYOND * reg) < M, np.inf, M)
+    meant = np.maximum(SENTINEL, BEYOND * reg) < M
+    return M if np.isinf(M[meant]).all() else np.where(meant, np.inf, M)
 
 
 def value_type(reg_type: str) -> RegType:
