@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparsenum import ConvergenceWarning, ot
-from sparsenum.ot.agreement import Agreement, Descent, direction
+from sparsenum.ot import agreement as algorithm
+from sparsenum.ot.agreement import COARSE, ROOM, Agreement, Descent, direction, newton_step
 from sparsenum.ot.monitor import Monitor
 from sparsenum.ot.newton import Pace
 from sparsenum.ot.problem import Problem, gather
@@ -120,6 +121,25 @@ def test_a_narrow_reg_moves_the_mean_not_the_mass():
     q = ot.barycenter(A, line(101), 1e-3, [0.25, 0.75])
     assert q @ x == pytest.approx(0.25 * 0.1 + 0.75 * 0.7)
     assert q.argmax() == 55
+
+
+def test_supports_that_miss_something_are_cut_anew_and_at_last_given_up(monkeypatch):
+    A, M = bumps(60, 3), line(60)
+    widths, cut = [], Descent.cut
+
+    def too_narrow_once(descent, reg, width):
+        last = reg == 1e-3 and width > COARSE + ROOM
+        widths.append(width)
+        cut(descent, reg, 8.0 if last and max(widths[:-1]) < width else width)
+
+    monkeypatch.setattr(Descent, "cut", too_narrow_once)
+    log = ot.barycenter(A, M, 1e-3, log=True)[1]
+    assert widths[-1] == widths[-2]
+    assert log["converged"]
+    monkeypatch.setattr(Descent, "cut", lambda descent, reg, width: cut(descent, reg, 6.0))
+    log = ot.barycenter(A, M, 1e-3, log=True, warn=False)[1]
+    assert (log["converged"], log["status"]) == (False, "stalled")
+    assert log["marginal_error"] > 1e-9
 
 
 # Edges
@@ -251,3 +271,15 @@ def test_a_cut_keeps_what_has_a_share():
         costs = part.support.to_dense()
         np.testing.assert_array_equal(costs[M > 0] > 0, (share > np.exp(-5.0))[M > 0])
     assert 0 < descent.density < 1
+
+
+def test_a_step_that_leads_nowhere_is_refused(monkeypatch):
+    view, g = agreement()
+    at, pace = view.point(g), Pace(0.0)
+    better = newton_step(view, at, pace, 1e-9)
+    assert better.value > at.value
+    assert (pace.newton, pace.refused) == (1, 0)
+    downhill = -direction(view, at, pace, 1e-9)
+    monkeypatch.setattr(algorithm, "direction", lambda *_: downhill)
+    assert newton_step(view, at, pace, 1e-9) is None
+    assert (pace.newton, pace.refused) == (1, 1)

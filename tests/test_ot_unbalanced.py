@@ -13,10 +13,10 @@ from scipy.spatial.distance import cdist
 
 from sparsenum import ConvergenceWarning, ot
 from sparsenum.ot import _cpu
-from sparsenum.ot.monitor import Monitor
+from sparsenum.ot import relaxed as algorithm
 from sparsenum.ot.newton import Pace
-from sparsenum.ot.problem import Problem, gather
-from sparsenum.ot.relaxed import Relaxed, annealed_relaxed, direction, violation
+from sparsenum.ot.problem import gather
+from sparsenum.ot.relaxed import COARSE, ROOM, Descent, Relaxed, direction, newton_step
 
 INF = np.inf
 RHOS = [(0.3, 0.3), (0.2, 2.0), (INF, 0.5), (0.5, INF), (1e-2, 1e-2), (1e3, 1e3)]
@@ -40,7 +40,7 @@ def hard_problem(kind, n, seed=0):
     return M / M.max(), rng.random(len(M)) + 0.1, 1.3 * rng.random(M.shape[1]) + 0.1
 
 
-def relaxed(M, a, b, reg, rho):
+def view_of(M, a, b, reg, rho):
     n, m = M.shape
     everything = gather(M, np.zeros(n), np.zeros(m), np.full(n, INF), np.full(m, INF))
     return Relaxed(everything, a, b, reg, *rho)
@@ -162,16 +162,29 @@ def test_small_reg_reaches_the_tolerance(kind, reg, rho):
     assert result.value == pytest.approx(dual, rel=1e-7)
 
 
-def test_a_support_that_misses_something_is_cut_anew():
+def test_a_support_that_misses_something_is_cut_anew(monkeypatch):
     M, a, b = hard_problem("grid", 128)
-    p = Problem(M, a, b, 1e-3)
-    monitor = Monitor(1e-9, 1000)
-    # A start whose error is small, but for a plan on other pairs.
-    psi = np.zeros(b.size)
-    psi[::2] = 0.3
-    f, g, _ = annealed_relaxed(p, (0.5, 0.5), psi, monitor)
-    assert monitor.status == "converged"
-    assert violation(p, (0.5, 0.5), f, g)[0] <= 1e-9
+    widths, cut = [], Descent.cut
+
+    def too_narrow_once(descent, reg, width):
+        last = reg == 1e-3 and width > COARSE + ROOM
+        widths.append(width)
+        cut(descent, reg, 8.0 if last and max(widths[:-1]) < width else width)
+
+    monkeypatch.setattr(Descent, "cut", too_narrow_once)
+    result = ot.solve(M, a, b, 1e-3, unbalanced=0.5)
+    assert widths[-1] == widths[-2]
+    assert result.converged
+    assert true_error(result, a, b, 1e-3, (0.5, 0.5)) <= 1e-9
+
+
+def test_supports_that_always_miss_something_are_given_up(monkeypatch):
+    M, a, b = hard_problem("grid", 128)
+    cut = Descent.cut
+    monkeypatch.setattr(Descent, "cut", lambda descent, reg, width: cut(descent, reg, 6.0))
+    with pytest.warns(ConvergenceWarning, match="no more progress"):
+        result = ot.solve(M, a, b, 1e-3, unbalanced=0.5)
+    assert (result.converged, result.status) == (False, "stalled")
 
 
 def test_a_good_start_saves_the_way():
@@ -257,8 +270,12 @@ def test_a_tolerance_beyond_float64_is_said_to_be():
     M, a, b = hard_problem("cloud", 64)
     with pytest.warns(ConvergenceWarning):
         result = ot.solve(M, a, b, 1e-3, unbalanced=0.5, tol=1e-18)
-    assert result.status in ("stalled", "precision")
+    assert result.status == "precision"
     assert result.marginal_error < 1e-11
+    # Nor is there more where totals differ much and penalties are strong: potentials are large.
+    with pytest.warns(ConvergenceWarning, match="float64 has no more"):
+        result = ot.solve(M, a, 2 * b, 1e-4, unbalanced=1e5, tol=1e-10)
+    assert result.status == "precision"
 
 
 closed_row, closed_column, closed = (np.ones((3, 2)) for _ in range(3))
@@ -291,7 +308,7 @@ def test_bad_input_is_named(change, error, words):
 def test_relaxed_row_update(kappa):
     M, a, b, reg = problem()
     M[2, 3] = INF
-    s = relaxed(M, a, b, reg, (1.0, 1.0)).support
+    s = view_of(M, a, b, reg, (1.0, 1.0)).support
     g = np.random.default_rng(1).normal(size=b.size)
     f, P, rows, columns = np.empty(a.size), np.empty(s.nnz), np.empty(a.size), np.empty(b.size)
     args = (s.indptr, s.indices, s.data, a, g, reg, kappa, f, P, rows, columns)
@@ -305,7 +322,7 @@ def test_relaxed_row_update(kappa):
 @pytest.mark.parametrize("rho", RHOS)
 def test_direction_is_that_of_the_whole_newton_system(rho):
     M, a, b, reg = problem()
-    view = relaxed(M, a, b, reg, rho)
+    view = view_of(M, a, b, reg, rho)
     at = view.point(0.1 * np.random.default_rng(1).normal(size=b.size))
     P = naive.plan(M, at.f, at.g, reg)
     H = np.block([[np.diag(at.rows), P], [P.T, np.diag(at.columns)]])
@@ -319,9 +336,21 @@ def test_direction_is_that_of_the_whole_newton_system(rho):
 @pytest.mark.parametrize("rho", RHOS)
 def test_slope_of_the_dual_is_what_the_columns_lack(rho):
     M, a, b, reg = problem()
-    view = relaxed(M, a, b, reg, rho)
+    view = view_of(M, a, b, reg, rho)
     psi, x = 0.1 * np.random.default_rng(1).normal(size=(2, b.size))
     at, h = view.point(psi), 1e-5
     slope = (view.point(psi + h * x).value - view.point(psi - h * x).value) / (2 * h)
     assert slope == pytest.approx((at.wanted - at.columns) @ x, rel=1e-5)
     assert view.sweep(at).value > at.value
+
+
+def test_a_step_that_leads_nowhere_is_refused(monkeypatch):
+    view = view_of(*problem(), (0.5, 0.5))
+    at, pace = view.point(np.zeros(9)), Pace(0.0)
+    better = newton_step(view, at, pace, 1e-9)
+    assert better.value > at.value
+    assert (pace.newton, pace.refused) == (1, 0)
+    downhill = -direction(view, at, pace, 1e-9)
+    monkeypatch.setattr(algorithm, "direction", lambda *_: downhill)
+    assert newton_step(view, at, pace, 1e-9) is None
+    assert (pace.newton, pace.refused) == (1, 1)

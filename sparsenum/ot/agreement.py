@@ -276,6 +276,8 @@ def annealed_agreement(
             if at.error <= monitor.tol:
                 return at, descent.pace.counts()
             monitor.status = "max_iter"  # what the supports left out matters after all: go on
+    if monitor.wants_more():
+        monitor.status = "stalled"
     return whole.point(descent.at.g), descent.pace.counts()
 
 

@@ -147,12 +147,11 @@ def barycenter(
     for k, rows, plan in zip(used, occupied, at.plans, strict=True):
         f[rows, k] = plan.f + reg * np.log(mass)
         g[:, k] = plan.g
-    status = "converged" if converged else monitor.status
     return q, {
         "err": monitor.errors,
         "niter": len(monitor.errors) - 1,
         "converged": converged,
-        "status": "precision" if status == "converged" and not converged else status,
+        "status": monitor.status,
         "marginal_error": at.error,
         "f": f,
         "g": g,

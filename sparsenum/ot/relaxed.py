@@ -15,7 +15,6 @@ from sparsenum.ot.newton import (
     CG_MOST,
     CG_PER_ERROR,
     DAMPING_PER_ERROR,
-    DIRECT_MOST,
     DROP_MOST,
     DROP_PER_ERROR,
     FALL,
@@ -26,7 +25,7 @@ from sparsenum.ot.newton import (
 )
 from sparsenum.ot.problem import UNDERFLOW, Iterate, Problem, Vector, gather
 from sparsenum.ot.support import Restricted
-from sparsenum.sparse import CSR, schur_cg, schur_direct
+from sparsenum.sparse import CSR, schur_cg
 
 START, FACTOR = 0.02, 5.0  # reg of the annealing: the first, in units of the spread of M; its steps
 FACTOR_IN_NEED = 2.0  # after a level that was left before its goal
@@ -36,8 +35,8 @@ COARSE, ROOM, DROPPED = 12.0, 4.0, 1e-2
 SWEEPS, SWEEP_GOAL = 6, 0.05  # alternating maximisation before Newton's method, and what it is for
 SPARSE = 0.28  # density from which a level has Newton steps, too
 LEVEL_GOAL, TAIL_GOAL = 2e-3, 1e-4  # errors at which a level, and a coarse support, are left
-LEVEL_STEPS, LEVEL_ROUNDS, TARGET_ROUNDS = 12, 10, 20
-STRAYED = 30.0  # reg by which potentials may move on one support: it may mislead by then
+LEVEL_STEPS, LEVEL_ROUNDS, TARGET_ROUNDS = 12, 10, 60
+STRAYED = 100.0  # reg by which potentials may move on one support: it may mislead by then
 NEAR = 0.02  # error of a given start from which there is nothing to anneal
 
 
@@ -183,13 +182,9 @@ def direction(view: Relaxed, at: Point, pace: Pace, goal: float) -> Vector:
     held.entries[:] = at.entries  # a copy: it is written over, and the step may be refused
     Q = held.hessian(exact, min(DROP_MOST, DROP_PER_ERROR * at.error))
     rtol = min(CG_MOST, max(CG_PER_ERROR * at.error, CG_LEAST, 0.1 * goal / at.error))
-    if not pace.stalled:
-        result = schur_cg(Q, weight, missing, rtol=rtol, max_iter=CG_MAX_ITER)
-        pace.cg += result.n_iter
-        if result.n_iter < CG_MAX_ITER or c.size > DIRECT_MOST:
-            return result.x
-        pace.stalled = True
-    return schur_direct(Q, weight, missing)
+    result = schur_cg(Q, weight, missing, rtol=rtol, max_iter=CG_MAX_ITER)
+    pace.cg += result.n_iter
+    return result.x
 
 
 @dataclass(slots=True)
@@ -279,19 +274,20 @@ def annealed_relaxed(
         _lower(descent, first)
     full = math.log(1.0 / (DROPPED * tol))
     for _ in range(TARGET_ROUNDS):
+        if not monitor.wants_more():
+            break
         if descent.at.error > TAIL_GOAL or descent.view.reg > target:
             descent.cut(target, COARSE + ROOM)
-            if not descent.refine(TAIL_GOAL, 2 * LEVEL_STEPS) and monitor.wants_more():
+            if not descent.refine(TAIL_GOAL, 2 * LEVEL_STEPS):
                 continue
         descent.cut(target, full + ROOM)
         descent.finish()
-        at = descent.at
-        if not monitor.wants_more() and (
-            monitor.status != "converged" or violation(problem, rho, at.f, at.g)[0] <= tol
-        ):
-            break
         if monitor.status == "converged":
+            if violation(problem, rho, descent.at.f, descent.at.g)[0] <= tol:
+                break
             monitor.status = "max_iter"  # what the support left out matters after all: go on
+    if monitor.wants_more():
+        monitor.status = "stalled"
     counts = descent.pace.counts() | {"support": descent.view.support.nnz}
     return descent.at.f, descent.at.g, counts
 

@@ -14,6 +14,7 @@ from sparsenum.ot.relaxed import annealed_relaxed, violation
 from sparsenum.ot.solution import Solution
 
 Penalties = tuple[float, float]
+PRECISE = 100.0  # an error below this many roundings of an entry is as good as it gets
 
 
 def penalties(unbalanced: Any, unbalanced_type: str) -> Penalties | None:
@@ -66,8 +67,9 @@ def relaxed_solution(
 
     error, row_sums, column_sums = violation(problem, rho, f, g)
     converged = error <= monitor.tol
-    status: Status = "converged" if converged else monitor.status
-    if status == "converged" and not converged:
+    status: Status = monitor.status
+    rounding = np.finfo(np.float64).eps * float(np.abs(f).max() + np.abs(g).max()) / reg
+    if not converged and status in ("max_iter", "stalled") and error < PRECISE * rounding:
         status = "precision"
     mass = float(row_sums.sum())
     support = Support(rows, columns, M.shape, mass, M)
