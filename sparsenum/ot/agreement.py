@@ -10,19 +10,18 @@ from numpy.typing import NDArray
 
 from sparsenum.ot.monitor import GOAL, Monitor
 from sparsenum.ot.newton import (
-    ARMIJO,
     CG_LEAST,
     CG_MOST,
     CG_PER_ERROR,
     DAMPING_PER_ERROR,
     DROP_MOST,
     DROP_PER_ERROR,
-    FALL,
     SHRINK,
     SWEEP_MOST,
     TRIALS,
     UNCHANGED,
     Pace,
+    is_better,
 )
 from sparsenum.ot.problem import UNDERFLOW, Iterate, Problem, Vector, gather
 from sparsenum.ot.support import Restricted
@@ -122,11 +121,7 @@ def newton_step(view: Agreement, at: Point, pace: Pace, goal: float) -> Point | 
     for _ in range(TRIALS):
         trial = view.point(at.g + length * view.reg * x)
         ascent = trial.value - at.value
-        if (
-            ascent >= ARMIJO * length * slope > 0.0
-            or trial.error <= FALL * at.error
-            or (trial.error < at.error and abs(ascent) <= flat)
-        ):
+        if is_better(ascent, length * slope, trial.error, at.error, flat):
             pace.accepted(length, reach)
             return trial
         length *= SHRINK

@@ -28,14 +28,7 @@ def certify(
     rows, columns = problem.marginals(f, g)
     error = float(np.abs(rows - problem.a).sum() + np.abs(columns - problem.b).sum())
     converged = error <= monitor.tol
-    status: Status = "converged" if converged else monitor.status
-    rounding = _rounding(problem, f, g)
-    # From 1 on no digit of the plan is right, and nothing bounds the error; both may be NaN.
-    at_floor = rounding >= 1.0 or not error >= ROUNDINGS * rounding
-    if not converged and (
-        status == "converged" or (status in ("max_iter", "stalled") and at_floor)
-    ):
-        status = "precision"
+    status = verdict(error, f, g, problem.reg, monitor)
     mass, reg = support.mass, problem.reg
     half = reg * np.log(mass) / 2
     f, g = f + half, g + half
@@ -62,10 +55,18 @@ def certify(
     )
 
 
-def _rounding(problem: Problem | PointProblem, f: Vector, g: Vector) -> float:
-    """Return the relative error that float64 leaves in the entries of the plan."""
+def verdict(error: float, f: Vector, g: Vector, reg: float, monitor: Monitor) -> Status:
+    """Return how a solve ended, now that the error of its potentials is known."""
+    if error <= monitor.tol:
+        return "converged"
+    status = monitor.status
     largest = float(np.abs(f).max() + np.abs(g).max())
-    return float(np.finfo(np.float64).eps) * largest / problem.reg
+    rounding = float(np.finfo(np.float64).eps) * largest / reg  # of an entry of the plan, relative
+    # From 1 on no digit of the plan is right, and nothing bounds the error; both may be NaN.
+    at_floor = rounding >= 1.0 or not error >= ROUNDINGS * rounding
+    if status == "converged" or (status in ("max_iter", "stalled") and at_floor):
+        return "precision"
+    return status
 
 
 def shortfall(solution: Solution) -> str:

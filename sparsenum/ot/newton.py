@@ -139,15 +139,20 @@ def line_search(problem: DualProblem, at: Iterate, x: Vector) -> tuple[Iterate |
     for _ in range(TRIALS):
         trial = problem.iterate(at.g + length * problem.reg * x)
         ascent = dual(problem, trial) - value
-        if (
-            ascent >= ARMIJO * length * slope > 0.0
-            or trial.error <= FALL * at.error
-            or (trial.error < at.error and abs(ascent) <= flat)
-        ):
+        if is_better(ascent, length * slope, trial.error, at.error, flat):
             return trial, length
         length *= SHRINK
         del trial  # makes room for the next
     return None, length
+
+
+def is_better(ascent: float, promised: float, after: float, before: float, flat: float) -> bool:
+    """Return whether a trial point is worth going to, by its objective and its error."""
+    return (
+        ascent >= ARMIJO * promised > 0.0
+        or after <= FALL * before
+        or (after < before and abs(ascent) <= flat)
+    )
 
 
 def dual(problem: DualProblem, at: Iterate) -> float:

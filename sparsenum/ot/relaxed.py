@@ -9,7 +9,6 @@ import numpy as np
 from sparsenum.ot import _cpu
 from sparsenum.ot.monitor import GOAL, Monitor
 from sparsenum.ot.newton import (
-    ARMIJO,
     CG_LEAST,
     CG_MAX_ITER,
     CG_MOST,
@@ -17,11 +16,11 @@ from sparsenum.ot.newton import (
     DAMPING_PER_ERROR,
     DROP_MOST,
     DROP_PER_ERROR,
-    FALL,
     SHRINK,
     TRIALS,
     UNCHANGED,
     Pace,
+    is_better,
 )
 from sparsenum.ot.problem import UNDERFLOW, Iterate, Problem, Vector, gather
 from sparsenum.ot.support import Restricted
@@ -156,11 +155,7 @@ def newton_step(view: Relaxed, at: Point, pace: Pace, goal: float) -> Point | No
     for _ in range(TRIALS):
         trial = view.point(view.psi(at) + length * view.reg * x)
         ascent = trial.value - at.value
-        if (
-            ascent >= ARMIJO * length * slope > 0.0
-            or trial.error <= FALL * at.error
-            or (trial.error < at.error and abs(ascent) <= flat)
-        ):
+        if is_better(ascent, length * slope, trial.error, at.error, flat):
             pace.accepted(length, reach)
             return trial
         length *= SHRINK

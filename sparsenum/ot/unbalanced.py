@@ -8,13 +8,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from sparsenum._check import positive, real_array
 from sparsenum.ot.canonical import RegType, Support, forbidding
-from sparsenum.ot.monitor import Monitor, Status
+from sparsenum.ot.certify import verdict
+from sparsenum.ot.monitor import Monitor
 from sparsenum.ot.problem import Matrix, Problem, Vector
 from sparsenum.ot.relaxed import annealed_relaxed, violation
 from sparsenum.ot.solution import Solution
 
 Penalties = tuple[float, float]
-PRECISE = 100.0  # an error below this many roundings of an entry is as good as it gets
 
 
 def penalties(unbalanced: Any, unbalanced_type: str) -> Penalties | None:
@@ -67,10 +67,7 @@ def relaxed_solution(
 
     error, row_sums, column_sums = violation(problem, rho, f, g)
     converged = error <= monitor.tol
-    status: Status = monitor.status
-    rounding = np.finfo(np.float64).eps * float(np.abs(f).max() + np.abs(g).max()) / reg
-    if not converged and status in ("max_iter", "stalled") and error < PRECISE * rounding:
-        status = "precision"
+    status = verdict(error, f, g, reg, monitor)
     mass = float(row_sums.sum())
     support = Support(rows, columns, M.shape, mass, M)
     marginals = support.expand(row_sums, 0, 0.0), support.expand(column_sums, 1, 0.0)
