@@ -89,6 +89,5 @@ def _events(frame: pl.DataFrame, columns: dict[str, str]) -> pl.DataFrame:
     gaps = [missing(role, events.schema[role]) for role in columns]
     events = events.filter(~pl.any_horizontal(gaps))
     if "time" in columns:
-        events = events.with_columns(comparable_times(events["time"]))
-        events = events.sort("time", maintain_order=True)
+        events = events.sort(comparable_times(events.lazy(), "time"), maintain_order=True)
     return events.select("row", "user", "item")

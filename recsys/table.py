@@ -92,12 +92,14 @@ def missing(column: str, dtype: pl.DataType) -> pl.Expr:
     return values.is_null()
 
 
-def comparable_times(times: pl.Series) -> pl.Series:
-    """Return text that holds numbers throughout as numbers; other times come back as they are."""
-    if times.dtype == pl.String:
+def comparable_times(frame: pl.LazyFrame, column: str) -> pl.Expr:
+    """Return the times as numbers if they are text that holds numbers throughout, else as is."""
+    times = pl.col(column)
+    if frame.collect_schema()[column] == pl.String:
         for number in (pl.Int64, pl.Float64):
             parsed = times.cast(number, strict=False)
-            if parsed.null_count() == times.null_count():
+            strays = (parsed.is_null() & times.is_not_null()).any()
+            if not frame.select(strays).collect(engine="streaming").item():
                 return parsed
     return times
 
