@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--item", required=True, metavar="COL", help="column of item ids")
     train.add_argument("--weight", metavar="COL", help="column of weights; others than > 0 drop")
     train.add_argument("--time", metavar="COL", help="column of times")
+    _add_reading(train)
     train.add_argument("--model", choices=MODELS, default="dsl-mf", help="default: %(default)s")
     train.add_argument("--budget", metavar="B", help="weights: 500000, 10%% or 4MB; default 5%%")
     train.add_argument("--dim", type=int, metavar="D", help="columns of the tables; default 256")
@@ -87,6 +88,30 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what becomes of rows."""
+    parser.add_argument(
+        "--duplicates",
+        choices=("sum", "last", "max", "error"),
+        default="sum",
+        help="what several rows of one user and item count; default: %(default)s",
+    )
+    parser.add_argument(
+        "--bad-rows",
+        choices=("drop", "error"),
+        default="drop",
+        help="rows without id or time, or with a weight not above 0; default: %(default)s",
+    )
+    for side in ("user", "item"):
+        parser.add_argument(
+            f"--min-{side}",
+            type=int,
+            default=1,
+            metavar="N",
+            help=f"drop {side}s with fewer pairs, until none is left; default: %(default)s",
+        )
+
+
 def _train(arguments: argparse.Namespace) -> None:
     from recsys import Interactions
     from sparsenum.progress import Progress
@@ -109,6 +134,10 @@ def _train(arguments: argparse.Namespace) -> None:
         item=arguments.item,
         weight=arguments.weight,
         time=arguments.time,
+        duplicates=arguments.duplicates,
+        bad_rows=arguments.bad_rows,
+        min_user=arguments.min_user,
+        min_item=arguments.min_item,
     )
     sys.stderr.write(train.report.summary() + "\n")
     read = time.perf_counter()

@@ -1,147 +1,96 @@
-"""Made-up data with a known law, for examples, tests and benchmarks."""
+"""Tables to try things on: a made-up shop, and public sets by name."""
 
-import numpy as np
+import os
+import shutil
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
 import polars as pl
-from numpy.typing import NDArray
 
-from sparsenum._check import whole
+from recsys.download import fetch
+from recsys.made_up import shop
+from recsys.readers import movielens
+from sparsenum._check import choice
 
-_DEPARTMENTS = (
-    "TEA", "CUP", "TOY", "BAG", "LAMP", "CARD", "SOAP", "SEED", "BOOK", "YARN", "CAKE", "TOOL",
-)  # fmt: skip
-# Saturday and the evening sell best; from Monday, from 0 h.
-_WEEK = np.array([0.9, 0.8, 0.8, 0.9, 1.2, 1.6, 0.8])
-_HOURS = np.exp(-0.5 * ((np.arange(24) - 12.5) / 2.5) ** 2)
-_HOURS += 0.8 * np.exp(-0.5 * ((np.arange(24) - 19.0) / 1.5) ** 2)
-_START = np.datetime64("2025-01-06", "ms")  # a Monday
-
-Ints = NDArray[np.int64]
+__all__ = ["fetch", "load", "shop"]
 
 
-def shop(n_customers: int = 2000, n_products: int = 1500, *, seed: int = 0) -> pl.DataFrame:
-    """Draw a year of transactions of a shop: skewed, clustered by taste, and a little dirty.
+class PublicSet(NamedTuple):
+    """Where a public set is, what its archive must be, and which file in it holds the events."""
 
-    The products are spread over 12 departments; within one, the r-th most popular product has
-    weight (r + 2)^-1. Each customer likes 2 or 3 departments, in Dirichlet(1) proportions, and
-    makes 5 + ⌊X⌋ transactions, log X ~ N(2.5, 1), about 25 on average. A transaction
-    repeats an earlier product of the same customer with probability 0.15, else comes from a liked
-    department with probability 0.85, else from the whole shop. Days follow a weekly rhythm, hours
-    peak at noon and in the evening.
+    url: str
+    sha256: str
+    member: str
 
-    Then comes the dirt: 0.5 % of customers and 0.3 % of products null, 1 % of quantities
-    negative (returns), 0.5 % zero, and 0.2 % of the rows twice.
+
+_GROUPLENS = "https://files.grouplens.org/datasets/movielens"
+PUBLIC = {
+    "movielens-100k": PublicSet(
+        f"{_GROUPLENS}/ml-100k.zip",
+        "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
+        "ml-100k/u.data",
+    ),
+    "movielens-1m": PublicSet(
+        f"{_GROUPLENS}/ml-1m.zip",
+        "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
+        "ml-1m/ratings.dat",
+    ),
+    "movielens-20m": PublicSet(
+        f"{_GROUPLENS}/ml-20m.zip",
+        "96f243c338a8665f6bcc89c53edf6ee39162a846940de6b7c8c48aeada765ff3",
+        "ml-20m/ratings.csv",
+    ),
+    "movielens-25m": PublicSet(
+        f"{_GROUPLENS}/ml-25m.zip",
+        "8b21cfb7eb1706b4ec0aac894368d90acf26ebdfb6aced3ebd4ad5bd1eb9c6aa",
+        "ml-25m/ratings.csv",
+    ),
+}
+
+
+def load(name: str, *, folder: str | os.PathLike[str] | None = None) -> pl.LazyFrame:
+    """Open a public set by name, downloaded at the first time and checked at each.
+
+    The MovieLens sets are GroupLens's, free for research but not for resale or redistribution: the
+    README in each archive has the terms and the paper to cite.
 
     Parameters
     ----------
-    n_customers : int, default 2000
-        Number of customers.
-    n_products : int, default 1500
-        Number of products, at least one per department.
-    seed : int, default 0
-        Same seed, same table.
+    name : {"movielens-100k", "movielens-1m", "movielens-20m", "movielens-25m"}
+        Which set.
+    folder : path, optional
+        Where to keep the archive; see `recsys.download.fetch`.
 
     Returns
     -------
-    DataFrame
-        In order of time: `customer` ("C00417"), `product` ("TEA-0031"), `quantity` (Int64),
-        `price` (Float64, per piece, the same at every sale of a product), `time` (Datetime).
-        Cost O(n log n) for n transactions; 0.1 s for the defaults.
+    LazyFrame
+        `user`, `item`, `rating` and `time`; see `recsys.readers.movielens`.
 
     Raises
     ------
-    TypeError, ValueError
-        If a number is not whole or too small.
+    ConnectionError, OSError
+        As `recsys.download.fetch`.
+    ValueError
+        If there is no set of that name, or the download has another checksum.
     """
-    n_customers = whole(n_customers, "n_customers", lower=1)
-    n_products = whole(n_products, "n_products", lower=len(_DEPARTMENTS))
-    rng = np.random.default_rng(whole(seed, "seed"))
-    activity = 5 + rng.lognormal(2.5, 1.0, n_customers).astype(np.int64)
-    customer = np.repeat(np.arange(n_customers), activity)
-    bounds = np.linspace(0, n_products, len(_DEPARTMENTS) + 1).astype(np.int64)
-    product = _products(rng, _departments(rng, n_customers, customer), bounds)
-    product = _repeat_earlier(rng, product, activity)
-    price = np.round(rng.lognormal(1.5, 0.8, n_products) + 0.5, 2)
-    table = pl.DataFrame(
-        {
-            "customer": _names(n_customers)[customer],
-            "product": _skus(rng, bounds)[product],
-            "quantity": rng.geometric(0.4, customer.size),
-            "price": price[product],
-            "time": _times(rng, customer.size),
-        }
-    )
-    return _soil(rng, table).sort("time", maintain_order=True)
+    public = PUBLIC[choice(name, "name", PUBLIC)]
+    archive = fetch(public.url, public.sha256, public.url.rpartition("/")[2], folder=folder)
+    return movielens(_extract(archive, public.member))
 
 
-def _departments(rng: np.random.Generator, n_customers: int, customer: Ints) -> Ints:
-    """Return the department each transaction looks into, by the taste of its customer."""
-    n = len(_DEPARTMENTS)
-    liked = np.argsort(rng.random((n_customers, n)), axis=1)[:, :3]
-    shares = rng.exponential(size=(n_customers, 3))
-    shares[rng.random(n_customers) < 0.5, 2] = 0.0
-    reach = np.cumsum(shares, axis=1) / shares.sum(axis=1, keepdims=True)
-    which = (rng.random(customer.size)[:, None] >= reach[customer]).sum(axis=1)
-    department: Ints = liked[customer, np.minimum(which, 2)]
-    return department
-
-
-def _products(rng: np.random.Generator, department: Ints, bounds: Ints) -> Ints:
-    """Return a product per transaction: departments hold consecutive products, best seller first.
-
-    One uniform number, stretched over the weights of a department or of the whole shop, is looked
-    up in the running sum of all weights.
-    """
-    rank = np.arange(bounds[-1]) - np.repeat(bounds[:-1], np.diff(bounds))
-    mass = np.append(0.0, np.cumsum(1.0 / (rank + 3.0)))
-    at_random = rng.random(department.size) >= 0.85
-    low = np.where(at_random, 0.0, mass[bounds[department]])
-    high = np.where(at_random, mass[-1], mass[bounds[department + 1]])
-    place = low + rng.random(department.size) * (high - low)
-    product: Ints = np.clip(np.searchsorted(mass, place, side="right") - 1, 0, bounds[-1] - 1)
-    return product
-
-
-def _repeat_earlier(rng: np.random.Generator, product: Ints, activity: Ints) -> Ints:
-    start = np.repeat(np.cumsum(activity) - activity, activity)
-    row = np.arange(product.size)
-    earlier = start + (rng.random(product.size) * (row - start)).astype(np.int64)
-    return np.where(rng.random(product.size) < 0.15, product[earlier], product)
-
-
-def _names(n_customers: int) -> NDArray[np.str_]:
-    return np.array([f"C{number:05d}" for number in range(1, n_customers + 1)])
-
-
-def _skus(rng: np.random.Generator, bounds: Ints) -> NDArray[np.str_]:
-    """Return the name of each product; numbers within a department say nothing of popularity."""
-    return np.array(
-        [
-            f"{department}-{number:04d}"
-            for department, size in zip(_DEPARTMENTS, np.diff(bounds), strict=True)
-            for number in 1 + rng.permutation(size)
-        ]
-    )
-
-
-def _times(rng: np.random.Generator, n: int) -> NDArray[np.datetime64]:
-    days = np.resize(_WEEK, 364)
-    day = rng.choice(days.size, n, p=days / days.sum())
-    hour = rng.choice(24, n, p=_HOURS / _HOURS.sum())
-    seconds = day * 86400 + hour * 3600 + rng.integers(3600, size=n)
-    return _START + seconds.astype("timedelta64[s]")
-
-
-def _soil(rng: np.random.Generator, table: pl.DataFrame) -> pl.DataFrame:
-    """Return the table with nulls, returns, zero quantities and repeated rows."""
-
-    def some(share: float) -> pl.Series:
-        return pl.Series(rng.random(table.height) < share)
-
-    quantity = pl.col("quantity")
-    table = table.with_columns(
-        pl.when(~some(0.005)).then(pl.col("customer")).alias("customer"),
-        pl.when(~some(0.003)).then(pl.col("product")).alias("product"),
-        pl.when(some(0.01)).then(-quantity).when(some(0.005)).then(0).otherwise(quantity)
-        .alias("quantity"),
-    )  # fmt: skip
-    return pl.concat([table, table.filter(some(0.002))])
+def _extract(archive: Path, member: str) -> Path:
+    """Return the member of a checked archive as a file beside it, in a folder of its own."""
+    target = archive.with_suffix("") / Path(member).name
+    with zipfile.ZipFile(archive) as opened:
+        if target.is_file() and target.stat().st_size == opened.getinfo(member).file_size:
+            return target
+        target.parent.mkdir(exist_ok=True)
+        temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}")
+        try:
+            with opened.open(member) as source, open(temporary, "wb") as file:
+                shutil.copyfileobj(source, file)
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return target

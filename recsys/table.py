@@ -92,12 +92,14 @@ def missing(column: str, dtype: pl.DataType) -> pl.Expr:
     return values.is_null()
 
 
-def comparable_times(times: pl.Series) -> pl.Series:
-    """Return text that holds numbers throughout as numbers; other times come back as they are."""
-    if times.dtype == pl.String:
+def comparable_times(frame: pl.LazyFrame, column: str) -> pl.Expr:
+    """Return the times as numbers if they are text that holds numbers throughout, else as is."""
+    times = pl.col(column)
+    if frame.collect_schema()[column] == pl.String:
         for number in (pl.Int64, pl.Float64):
             parsed = times.cast(number, strict=False)
-            if parsed.null_count() == times.null_count():
+            strays = (parsed.is_null() & times.is_not_null()).any()
+            if not frame.select(strays).collect(engine="streaming").item():
                 return parsed
     return times
 
@@ -106,7 +108,7 @@ def _lazy(source: Source, name: str) -> pl.LazyFrame:
     if isinstance(source, pl.LazyFrame):
         return source
     if isinstance(source, str | os.PathLike):
-        return _scan(Path(source), name)
+        return _scan(existing(source, name), name)
     if not hasattr(source, "__arrow_c_stream__"):
         raise TypeError(
             f"{name} must be a polars, pandas or pyarrow table or a path: got "
@@ -121,12 +123,18 @@ def _lazy(source: Source, name: str) -> pl.LazyFrame:
         ) from None
 
 
-def _scan(path: Path, name: str) -> pl.LazyFrame:
+def existing(path: str | os.PathLike[str], name: str) -> Path:
+    """Return the path if a file is there."""
+    path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
             f"{name} must be the path of a file: got {str(path)!r}, which is none; check the "
             f"spelling and the current folder {str(Path.cwd())!r}"
         )
+    return path
+
+
+def _scan(path: Path, name: str) -> pl.LazyFrame:
     if path.suffix == ".parquet":
         return pl.scan_parquet(path, glob=False)
     kind = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix

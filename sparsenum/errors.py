@@ -7,3 +7,7 @@ class ConvergenceWarning(UserWarning):
 
 class DeviceError(RuntimeError):
     """The requested device cannot be used here; the message says what is missing."""
+
+
+class ProtocolWarning(UserWarning):
+    """Held-out data are drawn in a way that may rank models wrongly; the figures are right."""

@@ -65,8 +65,7 @@ def refuse(capsys):
         capsys.readouterr()
         assert main(list(map(str, arguments))) == 2
         out, err = capsys.readouterr()
-        assert out == ""
-        assert err.endswith("\n")
+        assert (out, err[-1:]) == ("", "\n")
         *before, said = err.splitlines()
         assert said.startswith("recsys: error: ")
         assert all(line.startswith(("Read ", "Dropped ", "Merged ")) for line in before)
@@ -205,7 +204,8 @@ def test_a_process_of_its_own(tmp_path, table):
 
 
 OPTIONS = {
-    "train": "--user --item --weight --time --model --budget --dim --epochs --learning-rate "
+    "train": "--user --item --weight --time --duplicates --bad-rows --min-user --min-item "
+    "--model --budget --dim --epochs --learning-rate "
     "--weight-decay --seed --valid --out --json TABLE dsl-mf static-mf popularity",
     "evaluate": "--user --item --k --json MODEL.npz TABLE",
     "recommend": "--users --k --out MODEL.npz .parquet CSV all",

@@ -327,36 +327,82 @@ def test_pairs_in_given_vocabularies(tmp_path):
     assert (matrix.shape, matrix.nnz) == ((2, 2), 0)
 
 
-@pytest.mark.parametrize(
-    ("vocabulary", "wanted", "codes"),
-    [
-        (pl.Series([3, 5, 7]), [7, 4, 3], [2, -1, 0]),
-        (pl.Series([3, 5, 7], dtype=pl.UInt8), pl.Series([7, 300, -1]), [2, -1, -1]),
-        (pl.Series([3, 5, 7]), ["7", "x", None], [2, -1, -1]),
-        (pl.Series([3, 5, 7]), [7.0, 5.5, math.nan], [2, -1, -1]),
-        (pl.Series(["3", "7"]), [7, 3, 7], [1, 0, 1]),
-        (pl.Series(["a", "b"], dtype=pl.Enum(["b", "a"])), ["b", "c"], [1, -1]),
-        (pl.Series([0, 2**64 - 1], dtype=pl.UInt64), [2**64 - 1], [1]),
-        (pl.Series(sorted(days)), ["2024-01-01"], [1]),
-        (pl.Series(["2024-01-01"]), days, [-1, -1, 0]),
-        (pl.Series([2.0**53]), [2**53, 2**53 + 1], [0, -1]),
-        (pl.Series([3, 5]), [], []),
-        (pl.Series([3, 5]), [None], [-1]),
-        (pl.Series([], dtype=pl.String), ["a"], [-1]),
-    ],
+def naive_core(pairs, min_user, min_item):
+    """Drop one user or item at a time, until none has too few pairs."""
+    pairs = set(pairs)
+    while True:
+        users, items = ([pair[side] for pair in pairs] for side in (0, 1))
+        rare = [p for p in pairs if users.count(p[0]) < min_user or items.count(p[1]) < min_item]
+        if not rare:
+            return pairs
+        gone = 0 if users.count(rare[0][0]) < min_user else 1
+        pairs = {pair for pair in pairs if pair[gone] != rare[0][gone]}
+
+
+letters = st.sampled_from("abcdefgh")
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.tuples(letters, letters), min_size=1, max_size=60),
+    st.integers(1, 4),
+    st.integers(1, 4),
 )
-def test_lookup_casts_to_the_vocabulary(vocabulary, wanted, codes):
-    got = lookup(vocabulary, wanted)
-    assert got.dtype == np.int64
-    assert got.tolist() == codes
+def test_minima_leave_the_largest_part_that_keeps_them(pairs, min_user, min_item):
+    frame = pl.DataFrame(pairs, {"user": pl.String, "item": pl.String}, orient="row")
+    read = {**NAMES, "min_user": min_user, "min_item": min_item}
+    expected = naive_core(pairs, min_user, min_item)
+    if not expected:
+        with pytest.raises(ValueError, match="min_user and min_item must leave"):
+            Interactions.read(frame, **read)
+        return
+    got = Interactions.read(frame, **read)
+    assert entries(got) == {pair: pairs.count(pair) for pair in expected}
+    assert got.report.rare == len(set(pairs)) - len(expected)
+    assert got.report.rows == got.report.duplicates + got.report.rare + got.report.pairs
+    assert (got.report.users, got.report.items) == (got.n_users, got.n_items)
 
 
-@pytest.mark.parametrize("wanted", [[1, "a"], [[1], [2]], 7, [object()]])
-def test_lookup_refuses_what_are_no_ids(wanted):
-    with pytest.raises(TypeError, match="ids must be a sequence"):
-        lookup(pl.Series([1]), wanted)
+def test_minima_are_told_and_checked():
+    frame = pl.DataFrame({"user": ["a", "a", "b"], "item": ["x", "y", "x"]})
+    got = Interactions.read(frame, **NAMES, min_user=2)
+    assert entries(got) == {("a", "x"): 1.0, ("a", "y"): 1.0}
+    assert "Dropped 1 pairs of users with fewer than 2" in got.report.summary()
+    assert "fewer than" not in Interactions.read(frame, **NAMES).report.summary()
+    with pytest.raises(ValueError, match="min_item must be at least 1"):
+        Interactions.read(frame, **NAMES, min_item=0)
 
 
-def test_lookup_refuses_types_with_no_way_to_the_vocabulary():
-    with pytest.raises(TypeError, match="ids must be of a type like that of the vocabulary"):
-        lookup(pl.Series([1]), pl.Series([b"a"]))
+def test_bad_rows_can_be_refused():
+    with pytest.raises(ValueError, match=r"bad_rows='error': got 4 rows, 1 without user"):
+        Interactions.read(FRAME, **NAMES, bad_rows="error")
+    assert Interactions.read(FRAME[:3], **NAMES, bad_rows="error").nnz == 2
+
+
+def test_long_tables_keep_their_order_where_it_counts():
+    # Long enough for several threads to share it.
+    rng = np.random.default_rng(7)
+    users, items = rng.integers(0, 300, (2, 300_000))
+    frame = pl.DataFrame({"user": users, "item": items, "w": np.arange(1, users.size + 1)})
+    got = Interactions.read(frame, **NAMES, weight="w", duplicates="last")
+    last = frame.group_by("user", "item").agg(pl.col("w").last()).sort("user", "item")
+    np.testing.assert_array_equal(got.matrix.data, last["w"].to_numpy().astype(np.float32))
+
+
+def test_a_lazy_frame_that_changes_is_refused():
+    calls = []
+
+    def grow(batch):
+        calls.append(batch)
+        return pl.DataFrame({"user": range(len(calls)), "item": range(len(calls))})
+
+    frame = pl.DataFrame({"user": [1], "item": [1]}).lazy()
+    changing = frame.map_batches(grow, schema={"user": pl.Int64, "item": pl.Int64})
+    with pytest.raises(ValueError, match="source must give the same rows whenever"):
+        Interactions.read(changing, **NAMES)
+
+
+def test_uuids_of_arrow_are_ids():
+    values = [uuid.UUID(int=n) for n in (2**127, 5)]
+    got = Interactions.read(pd.DataFrame({"user": values, "item": values}), **NAMES)
+    assert got.users.to_list() == [value.bytes for value in reversed(values)]
