@@ -19,7 +19,8 @@ from threadpoolctl import threadpool_limits
 from recsys import Interactions, Popularity, SparseMF, leave_last
 from recsys.datasets import shop
 from recsys.interactions import read_pairs
-from recsys.ranking import Scores, ranking_metrics
+from recsys.ranking import ranking_metrics
+from recsys.toplists import Scores
 from sparsenum.sparse import CSR
 
 K = 20

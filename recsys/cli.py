@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from recsys.recommender import Recommender
 
 MODELS = ("dsl-mf", "static-mf", "popularity")
@@ -79,6 +77,17 @@ def _parser() -> argparse.ArgumentParser:
         help="everybody, a text file with one id per line, or ids; default: %(default)s",
     )
     recommend.add_argument("--k", type=int, default=20, help="default: %(default)s")
+    recommend.add_argument("--allow", metavar="FILE|ID,ID", help="items to choose from")
+    recommend.add_argument("--deny", metavar="FILE|ID,ID", help="items never to recommend")
+    recommend.add_argument(
+        "--unknown",
+        choices=("error", "skip"),
+        default="error",
+        help="what to do with users who were not in training; default: %(default)s",
+    )
+    recommend.add_argument(
+        "--memory-limit", default="256MB", metavar="M", help="beside the model; default 256MB"
+    )
     recommend.add_argument("--out", required=True, metavar="RECS.parquet", help="Parquet or CSV")
 
     inspect = commands.add_parser("inspect", help="budget, weights, bytes and density of a model")
@@ -185,12 +194,17 @@ def _recommend(arguments: argparse.Namespace) -> None:
     from recsys import load
 
     model = load(arguments.model)
-    table = model.recommend(_users(arguments.users), arguments.k)
-    _write_table(table, Path(arguments.out))
-    sys.stdout.write(
-        f"{table.height:,} recommendations for {table['user'].n_unique():,} users in "
-        f"{arguments.out}\n"
+    rows, users = model.recommend_to(
+        arguments.out,
+        "all" if arguments.users == "all" else _ids(arguments.users, "--users"),
+        arguments.k,
+        memory_limit=arguments.memory_limit,
+        allow=_ids(arguments.allow, "--allow"),
+        deny=_ids(arguments.deny, "--deny"),
+        unknown=arguments.unknown,
+        name="--out",
     )
+    sys.stdout.write(f"{rows:,} recommendations for {users:,} users in {arguments.out}\n")
 
 
 def _inspect(arguments: argparse.Namespace) -> None:
@@ -220,41 +234,18 @@ def _make(name: str, options: dict[str, Any]) -> "Recommender":
     return SparseMF(recipe="dsl" if name == "dsl-mf" else "static", **options)
 
 
-def _users(said: str) -> Any:
-    """Return what --users means: everybody, the lines of a file, or the ids between commas."""
-    if said == "all":
-        return said
+def _ids(said: str | None, option: str) -> list[str] | None:
+    """Return the ids an option means: the lines of a file, or what stands between commas."""
+    if said is None:
+        return None
     if os.path.isfile(said):
         try:
             return [line for line in Path(said).read_text("utf-8-sig").splitlines() if line]
         except UnicodeDecodeError:
-            raise ValueError(f"--users must be UTF-8 text: got {said!r} with other bytes") from None
+            raise ValueError(
+                f"{option} must be UTF-8 text: got {said!r} with other bytes"
+            ) from None
     return [word for word in said.split(",") if word]
-
-
-def _write_table(table: "pl.DataFrame", out: Path) -> None:
-    """Write a table whole or not at all."""
-    from polars.exceptions import PolarsError
-
-    kinds: dict[str, Callable[[Path], None]] = {
-        ".parquet": table.write_parquet,
-        ".csv": table.write_csv,
-    }
-    if out.suffix not in kinds:
-        raise ValueError(f"--out must end in .parquet or .csv: got {str(out)!r}")
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"--out must lie in an existing folder: got {str(out)!r}")
-    temporary = out.with_name(f".{out.name}.tmp-{os.getpid()}")
-    try:
-        kinds[out.suffix](temporary)
-        os.replace(temporary, out)
-    except PolarsError as error:
-        fact = str(error).partition("\n")[0]
-        raise ValueError(
-            f"--out must be of a kind that holds the ids: {fact}; try .parquet"
-        ) from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _print_json(value: dict[str, Any]) -> None:

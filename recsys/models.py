@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from recsys import dsl, storage
 from recsys.budget import parse_budget
+from recsys.factors import FactorScores
 from recsys.interactions import Interactions, read_pairs
 from recsys.ranking import ranking_metrics
 from recsys.recommender import Recommender, rows_from_counts
 from recsys.table import Source
 from sparsenum._check import choice, positive, whole
-from sparsenum.sparse import CSR, spmm
+from sparsenum.sparse import CSR
 
 MAX_DIM = 2**16  # columns are stored in 16 bits
 RECIPES = {"dsl": 0.5, "static": 0.0}  # share of the weights exchanged after the first epoch
@@ -173,9 +174,14 @@ class SparseMF(Recommender):
         self.n_weights_, self.history_ = n_weights, history
         return self
 
+    @property
+    def scorer(self) -> FactorScores:
+        """What gives scores for users by row number, and the best of them without all others."""
+        return FactorScores(self.user_table_, self.item_table_)
+
     def scores(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the scores of all items for users given by row number."""
-        return FactorScores(self.user_table_, self.item_table_)(rows)
+        return self.scorer(rows)
 
     def report(self) -> dict[str, Any]:
         """Return budget, weights, bytes and density of the tables.
@@ -251,25 +257,6 @@ class SparseMF(Recommender):
         if model.n_weights_ != tables[0].nnz + tables[1].nnz:
             raise ValueError("the file's tables do not hold the weights of its budget")
         return model
-
-
-class FactorScores:
-    """Scores from two sparse tables: expand a block of users, multiply by the sparse items."""
-
-    def __init__(self, users: CSR, items: CSR) -> None:
-        self.users, self.items = users, items
-
-    def __call__(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the scores of all items for some users, shape (len(rows), n_items)."""
-        counts = self.users.row_counts[rows]
-        starts = self.users.indptr.view(np.int64)[rows]
-        ends = np.cumsum(counts)
-        entries = np.arange(counts.sum()) + np.repeat(starts - (ends - counts), counts)
-        block = np.zeros((self.users.shape[1], rows.size), np.float32)
-        block[self.users.indices[entries], np.repeat(np.arange(rows.size), counts)] = (
-            self.users.data[entries]
-        )
-        return np.ascontiguousarray(spmm(self.items, block).T)
 
 
 class Popularity(Recommender):

@@ -1,63 +1,101 @@
-"""Top-k lists by blocks of users, and how good they are."""
+"""How good top-k lists are: what they hit of what was held out, and what they show."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys import _cpu
-from sparsenum.sparse import CSR, ELL, row_top_k
-
-BLOCK = 256  # users scored at a time
-
-Scores = Callable[[NDArray[np.int64]], NDArray[np.float32]]
+from recsys.toplists import Scores, top_items
+from sparsenum.sparse import CSR
 
 
-def top_items(
-    scores: Scores, users: NDArray[np.int64], k: int, seen: CSR | None
-) -> Iterator[tuple[NDArray[np.int64], ELL]]:
-    """Yield blocks of users and their k best items, leaving out what is in their row of `seen`.
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """The quality of the lists of each user with held-out items.
 
-    A user with fewer than k items left has unused places at the end (see `ELL`).
+    Attributes
+    ----------
+    k : int
+        Length of the lists.
+    users : ndarray of int64
+        Rows of the users.
+    held : ndarray of int64
+        Number of held-out items of each.
+    per_user : mapping of str to ndarray of float64
+        ``recall`` is hits over held-out items (as LightGCN has it), ``recall_capped`` hits over
+        ``min(k, held)``, so that one can always be reached; ``ndcg`` discounts the hit at rank r
+        by 1 / log2(r + 1) and divides by the best possible sum; ``hit_rate`` is whether there
+        is a hit; ``mrr`` one over the rank of the first. ``novelty`` is the mean of -log2 of the
+        share of users who took an item, over the list.
+    shown : ndarray of int64, shape (n_items,)
+        In how many lists each item stands.
     """
-    for start in range(0, users.size, BLOCK):
-        rows = users[start : start + BLOCK]
-        block = scores(rows)
-        if seen is not None:
-            _cpu.hide_seen(seen.indptr, seen.indices, rows, block)
-        yield rows, row_top_k(block, k)
+
+    k: int
+    users: NDArray[np.int64]
+    held: NDArray[np.int64]
+    per_user: Mapping[str, NDArray[np.float64]]
+    shown: NDArray[np.int64]
+
+    def means(self) -> dict[str, Any]:
+        """Return the means over users, coverage (share of items shown), and how many users."""
+        some = self.users.size > 0
+        means = {name: float(of.mean()) if some else None for name, of in self.per_user.items()}
+        means["coverage"] = float((self.shown > 0).mean()) if some else None
+        return {f"{name}@{self.k}": mean for name, mean in means.items()} | {
+            "users": int(self.users.size)
+        }
 
 
-def ranking_metrics(scores: Scores, held: CSR, seen: CSR, k: int) -> dict[str, Any]:
-    """Return mean Recall@k and NDCG@k over the users with held-out items, as LightGCN has them.
+def rank(
+    scores: Scores, held: CSR, seen: CSR, k: int, popularity: NDArray[np.float64] | None = None
+) -> Metrics:
+    """Return the metrics of each user with held-out items.
 
-    Recall is hits over the user's number of held-out items. NDCG discounts the hit at rank r by
-    1 / log2(r + 1) and divides by the best possible sum for min(k, held-out items) hits. Items in
-    a user's row of `seen` are neither ranked nor counted as held out.
+    Items in a user's row of `seen` are neither ranked nor counted as held out; `popularity` holds
+    the share of users who took each item, by default that of `seen`.
     """
     held = without(held, seen)
     counts = held.row_counts
     users = np.flatnonzero(counts)
+    surprise = _surprise(seen.column_counts / seen.shape[0] if popularity is None else popularity)
     discount = 1.0 / np.log2(np.arange(2, k + 2))
     ideal = np.concatenate([[0.0], np.cumsum(discount)])
-    recall, gain = np.zeros(users.size), np.zeros(users.size)
-    wanted = np.repeat(np.arange(counts.size), counts) * held.shape[1] + held.indices
-    done = 0
+    shown = np.zeros(held.shape[1] + 1, np.int64)
+    parts: list[NDArray[np.float64]] = [np.empty((6, 0))]
     for rows, best in top_items(scores, users, k, seen):
-        keys = rows[:, None] * held.shape[1] + best.indices
-        hits = np.isin(keys, wanted) & (best.indices < best.n_cols)
-        place = slice(done, done + rows.size)
-        recall[place] = hits.sum(axis=1) / counts[rows]
-        gain[place] = hits @ discount / ideal[np.minimum(counts[rows], k)]
-        done += rows.size
-    if not users.size:
-        return {f"recall@{k}": None, f"ndcg@{k}": None, "users": 0}
-    return {
-        f"recall@{k}": float(recall.mean()),
-        f"ndcg@{k}": float(gain.mean()),
-        "users": int(users.size),
-    }
+        hits = np.empty(best.indices.size, np.bool_)
+        row = np.repeat(rows, k).astype(np.uint32)
+        _cpu.mark_seen(held.indptr, held.indices, row, best.indices.ravel(), hits)
+        hits = hits.reshape(best.indices.shape)
+        n_hits, capped = hits.sum(axis=1), np.minimum(counts[rows], k)
+        first = np.where(n_hits > 0, hits.argmax(axis=1) + 1.0, np.inf)
+        shown += np.bincount(best.indices.ravel(), minlength=shown.size)
+        length = (best.indices < best.n_cols).sum(axis=1)
+        parts.append(
+            np.stack(
+                [
+                    n_hits / counts[rows],
+                    hits @ discount / ideal[capped],
+                    n_hits / capped,
+                    n_hits > 0,
+                    1.0 / first,
+                    surprise[best.indices].sum(axis=1) / np.maximum(length, 1),
+                ]
+            )
+        )
+    names = ("recall", "ndcg", "recall_capped", "hit_rate", "mrr", "novelty")
+    per_user = dict(zip(names, np.concatenate(parts, axis=1), strict=True))
+    return Metrics(k, users, counts[users], per_user, shown[:-1])
+
+
+def ranking_metrics(scores: Scores, held: CSR, seen: CSR, k: int) -> dict[str, Any]:
+    """Return mean Recall@k and NDCG@k over the users with held-out items, as LightGCN has them."""
+    means = rank(scores, held, seen, k).means()
+    return {name: means[name] for name in (f"recall@{k}", f"ndcg@{k}", "users")}
 
 
 def without(held: CSR, seen: CSR) -> CSR:
@@ -68,3 +106,12 @@ def without(held: CSR, seen: CSR) -> CSR:
     indptr = np.zeros(held.shape[0] + 1, np.uint64)
     np.cumsum(np.bincount(rows[~known], minlength=held.shape[0]), out=indptr[1:], dtype=np.uint64)
     return CSR(indptr, held.indices[~known], held.data[~known], held.shape)
+
+
+def _surprise(popularity: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return -log2 of the popularity of each item, and 0 for the place of no item.
+
+    What nobody took counts as the rarest item that somebody took.
+    """
+    rarest = popularity[popularity > 0].min(initial=1.0)
+    return np.append(-np.log2(np.maximum(popularity, rarest)), 0.0)

@@ -10,11 +10,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys import storage
-from recsys.interactions import Interactions, lookup, read_pairs
-from recsys.ranking import ranking_metrics, top_items
+from recsys import serving, sink, storage
+from recsys.factors import FactorScores
+from recsys.interactions import Interactions, read_pairs
+from recsys.ranking import rank
+from recsys.serving import Unknown
 from recsys.table import Source
-from sparsenum._check import whole
+from recsys.toplists import Scores
+from sparsenum._check import choice, whole
 from sparsenum.sparse import CSR
 
 
@@ -27,6 +30,8 @@ class Recommender(ABC):
         The ids it was trained on, in the type they came in.
     seen_ : CSR, shape (n_users, n_items)
         What each user has taken in training.
+    popularity_ : ndarray of float64, shape (n_items,)
+        Share of the users of the training who took each item.
     columns_ : dict
         Names of the columns of the training table.
     history_ : list of dict
@@ -37,6 +42,7 @@ class Recommender(ABC):
     users_: pl.Series
     items_: pl.Series
     seen_: CSR
+    popularity_: NDArray[np.float64]
     columns_: dict[str, str | None]
     history_: list[dict[str, Any]]
 
@@ -53,6 +59,20 @@ class Recommender(ABC):
     @abstractmethod
     def scores(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the scores of all items for users given by row number, (len(rows), n_items)."""
+
+    @property
+    def scorer(self) -> Scores:
+        """What gives the scores that lists are made of; models with faster ways say so here."""
+        return self.scores
+
+    def fold_in(
+        self, rows: Source, *, user: str | None = None, item: str | None = None
+    ) -> "Recommender":
+        """Return a model of new users by what they took, without training; see `SparseMF`."""
+        raise ValueError(
+            f"{type(self).__name__} cannot fold in new users; choose unknown='popular', or a "
+            "SparseMF or ItemKNN"
+        )
 
     @abstractmethod
     def report(self) -> dict[str, Any]:
@@ -76,6 +96,7 @@ class Recommender(ABC):
     def _remember(self, train: Interactions) -> None:
         self.users_, self.items_ = train.users, train.items
         self.seen_, self.columns_ = train.matrix, train.columns
+        self.popularity_ = self.seen_.column_counts / self.seen_.shape[0]
 
     def _fitted(self) -> None:
         if not hasattr(self, "seen_"):
@@ -87,6 +108,10 @@ class Recommender(ABC):
         k: int = 20,
         *,
         exclude_seen: bool = True,
+        allow: Sequence[Any] | pl.Series | None = None,
+        deny: Sequence[Any] | pl.Series | None = None,
+        unknown: Unknown = "error",
+        histories: Source | None = None,
     ) -> pl.DataFrame:
         """Return the k best items of each user.
 
@@ -98,59 +123,99 @@ class Recommender(ABC):
             Length of the lists, from 1 to the number of items.
         exclude_seen : bool, default True
             Leave out what the user has taken in training.
+        allow, deny : sequence of ids, optional
+            Items to choose from, and items never to recommend; a denied item is not allowed.
+        unknown : {"error", "skip", "popular", "fold_in"}, default "error"
+            What those get who were not in training: an error, no list, what most users took
+            (scored by the share of users), or the list for their rows in `histories`.
+        histories : table or path, optional
+            What unknown users took, for "fold_in", in columns named as those of the training.
 
         Returns
         -------
         DataFrame
-            Columns user, item, score and rank (from 1), in the order of `users`; fewer than k
-            rows for a user to whom fewer items are left. Cost O(n_items) for each user and what
+            Columns user, item, score and rank (from 1), in the order of `users`; k rows for each
+            user while as many items are left. Cost for each user at most O(n_items) and what
             scoring costs, in blocks of users.
 
         Raises
         ------
         ValueError
-            If a user was not in training, or `k` is out of range.
+            If a user was not in training, `k` is out of range or no item is left to choose from.
         """
         self._fitted()
         k = whole(k, "k", lower=1, upper=self.items_.len())
-        if isinstance(users, str):
-            if users != "all":
-                raise ValueError(f"users must be a sequence of ids or 'all': got {users!r}")
-            rows = np.arange(self.users_.len())
-        else:
-            rows = lookup(self.users_, users)
-            if (rows < 0).any():
-                unknown = [who for who, row in zip(users, rows, strict=False) if row < 0][:3]
-                raise ValueError(
-                    f"users must have been in training: got {int((rows < 0).sum())} unknown, like "
-                    f"{', '.join(map(repr, unknown))}; leave them out or train with their rows"
-                )
-        parts = []
-        for block, best in top_items(self.scores, rows, k, self.seen_ if exclude_seen else None):
-            used = best.indices < best.n_cols
-            user, rank = np.nonzero(used)
-            parts.append(
-                pl.DataFrame(
-                    {
-                        "user": self.users_.gather(block[user]),
-                        "item": self.items_.gather(best.indices[used]),
-                        "score": best.data[used],
-                        "rank": (rank + 1).astype(np.uint32),
-                    }
-                )
-            )
-        if not parts:
-            raise ValueError("users must name at least one user: got none")
-        return pl.concat(parts)
+        permitted = serving.permitted_items(self.items_, allow, deny)
+        return serving.recommend(self, users, k, exclude_seen, permitted, unknown, histories)
+
+    def recommend_to(
+        self,
+        path: str | os.PathLike[str],
+        users: Sequence[Any] | pl.Series | Literal["all"] = "all",
+        k: int = 20,
+        *,
+        memory_limit: int | str = "256MB",
+        exclude_seen: bool = True,
+        allow: Sequence[Any] | pl.Series | None = None,
+        deny: Sequence[Any] | pl.Series | None = None,
+        unknown: Literal["error", "skip"] = "error",
+        name: str = "path",
+    ) -> tuple[int, int]:
+        """Write the k best items of each user to a file, in bounded memory, whole or not at all.
+
+        Parameters
+        ----------
+        path : path
+            A `.parquet` or `.csv` to make or replace.
+        users, k, exclude_seen, allow, deny
+            As for `recommend`.
+        memory_limit : int or str, default "256MB"
+            Bytes beside the model and the libraries; sets for how many users lists are held.
+        unknown : {"error", "skip"}, default "error"
+            Whether users who were not in training are an error or get no list.
+        name : str, default "path"
+            What the caller calls `path`, for messages.
+
+        Returns
+        -------
+        tuple of int
+            Rows written, and users who were asked for and known.
+
+        Raises
+        ------
+        ValueError
+            As `recommend`, or if the limit is too small or the kind of file cannot hold the ids.
+        OSError
+            If it cannot be written; what was there before stays.
+        """
+        self._fitted()
+        k = whole(k, "k", lower=1, upper=self.items_.len())
+        choice(unknown, "unknown", ("error", "skip"))
+        permitted = serving.permitted_items(self.items_, allow, deny)
+        rows = serving.known_rows(self, users, unknown)
+        rows = rows[rows >= 0]
+        whole_rows = not isinstance(self.scorer, FactorScores)
+        block = serving.users_at_a_time(memory_limit, self.items_.len(), k, whole_rows)
+        target = sink.check_target(path, name)
+        parts = serving.lists(self, rows, k, exclude_seen, permitted, block)
+        schema = {"user": self.users_.dtype, "item": self.items_.dtype, "score": pl.Float32}
+        frames = (part.drop("place") for part in parts)
+        written = sink.write_frames(frames, pl.Schema(schema | {"rank": pl.UInt32}), target, name)
+        return written, rows.size
 
     def evaluate(
-        self, test: Source, k: int = 20, *, user: str | None = None, item: str | None = None
+        self,
+        test: Source,
+        k: int = 20,
+        *,
+        user: str | None = None,
+        item: str | None = None,
+        per_user: bool = False,
     ) -> dict[str, Any]:
-        """Return Recall@k and NDCG@k on held-out pairs, as LightGCN defines them.
+        """Return how well lists of k items do on held-out pairs.
 
-        Recall is the share of a user's held-out items among the k recommended; NDCG discounts
-        hits by the logarithm of their rank. Both are means over the users with held-out items.
-        Pairs seen in training are neither recommended nor counted.
+        All but coverage are means over the users with held-out items. Pairs seen in training are
+        neither recommended nor counted.
 
         Parameters
         ----------
@@ -160,12 +225,19 @@ class Recommender(ABC):
             Length of the lists.
         user, item : str, optional
             Columns of ids; those of the training table by default.
+        per_user : bool, default False
+            Return the metrics of each user as well.
 
         Returns
         -------
         dict
-            ``recall@k``, ``ndcg@k`` (None without any user), ``users`` (evaluated), and rows left
-            out: ``unknown_users``, ``unknown_items``.
+            ``recall@k`` (hits over held-out items) and ``ndcg@k`` as LightGCN defines them,
+            ``recall_capped@k`` (hits over ``min(k, held-out items)``), ``hit_rate@k``,
+            ``mrr@k``, ``novelty@k`` (mean -log2 of the share of users who took an item) and
+            ``coverage@k`` (share of the items that stand in any list), all None without any
+            user; ``users`` (evaluated), and rows left out: ``unknown_users``,
+            ``unknown_items``. With `per_user` also ``per_user``, a DataFrame with a row for each
+            user: id, number of held-out items and metrics.
 
         Raises
         ------
@@ -181,8 +253,16 @@ class Recommender(ABC):
             users=self.users_,
             items=self.items_,
         )
-        metrics = ranking_metrics(self.scores, held, self.seen_, k)
-        return metrics | {"unknown_users": unknown_users, "unknown_items": unknown_items}
+        metrics = rank(self.scorer, held, self.seen_, k, self.popularity_)
+        result = metrics.means() | {
+            "unknown_users": unknown_users,
+            "unknown_items": unknown_items,
+        }
+        if per_user:
+            arrays = {f"{name}@{k}": values for name, values in metrics.per_user.items()}
+            who = {"user": self.users_.gather(metrics.users), "held": metrics.held}
+            result["per_user"] = pl.DataFrame(who | arrays)
+        return result
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model, its ids and what its users have taken to one file, atomically.
@@ -218,6 +298,7 @@ class Recommender(ABC):
         model.columns_ = {role: header["columns"][role] for role in roles}
         counts, indices = arrays["seen_counts"], arrays["seen_indices"]
         model.seen_ = rows_from_counts(counts, indices, np.ones(indices.size, np.float32), shape)
+        model.popularity_ = model.seen_.column_counts / shape[0]
         model.report()  # which fails on a history that is none
         return model
 

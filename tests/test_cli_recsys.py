@@ -139,7 +139,9 @@ def test_evaluate_reports_what_the_model_does(tmp_path, trained, run):
     result = json.loads(said.out)
     assert said.err == ""
     assert result == load(trained).evaluate(events(1), 3)
-    assert list(result) == ["recall@3", "ndcg@3", "users", "unknown_users", "unknown_items"]
+    means = ["recall", "ndcg", "recall_capped", "hit_rate", "mrr", "novelty", "coverage"]
+    counts = ["users", "unknown_users", "unknown_items"]
+    assert list(result) == [*(f"{name}@3" for name in means), *counts]
     shown = run("evaluate", trained, test, "--k", 3).out
     assert f"recall@3       {result['recall@3']:.4f}\n" in shown
     events(1).rename({"who": "u", "what": "i"}).write_csv(test)
@@ -208,7 +210,8 @@ OPTIONS = {
     "--model --budget --dim --epochs --learning-rate "
     "--weight-decay --seed --valid --out --json TABLE dsl-mf static-mf popularity",
     "evaluate": "--user --item --k --json MODEL.npz TABLE",
-    "recommend": "--users --k --out MODEL.npz .parquet CSV all",
+    "recommend": "--users --k --allow --deny --unknown --memory-limit --out MODEL.npz "
+    ".parquet CSV all error skip",
     "inspect": "--json MODEL.npz",
 }
 

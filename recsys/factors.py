@@ -1,0 +1,180 @@
+"""Scores from two sparse tables, and the best of them without computing them all."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys import _cpu_rank
+from sparsenum.sparse import CSR, ELL
+
+WIDTH = 128  # users scored side by side: always as many, so that a score never depends on company
+TILE = 512  # items scored before the best are picked out, while their scores are in cache
+STAGES = (
+    0,
+    2 * TILE,
+    4 * TILE,
+    16 * TILE,
+)  # where users are sorted anew by how far down they must look
+
+
+class FactorScores:
+    """Scores w_u . v_i of users and items with sparse rows w and v.
+
+    Parameters
+    ----------
+    users : CSR, shape (n_users, dim)
+        Rows w, float32.
+    items : CSR, shape (n_items, dim)
+        Rows v, float32.
+    """
+
+    def __init__(self, users: CSR, items: CSR) -> None:
+        self.users, self.items = users, items
+
+    def __call__(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the scores of all items for some users, shape (len(rows), n_items)."""
+        out = np.empty((rows.size, self.items.shape[0]), np.float32)
+        tile = np.empty((self.items.shape[0], WIDTH), np.float32)
+        for start in range(0, rows.size, WIDTH):
+            block = rows[start : start + WIDTH]
+            _score(self.items, 0, self._expand(block), tile)
+            out[start : start + WIDTH] = tile[:, : block.size].T
+        return out
+
+    def best(
+        self, rows: NDArray[np.int64], k: int, hidden: CSR, permitted: NDArray[np.int64] | None
+    ) -> ELL:
+        """Return the k best items of some users; ties go to the lower item.
+
+        Items come by falling norm. As ``w . v <= |w| |v|``, a user is done with all that follow
+        once this falls short of the k-th best score so far; users who must look equally far
+        share a block.
+
+        Parameters
+        ----------
+        rows : ndarray
+            The users.
+        k : int
+            Length of the lists.
+        hidden : CSR, shape (n_users, n_items)
+            What must not appear in the list of each user.
+        permitted : ndarray, optional
+            The items to choose from; all by default.
+
+        Returns
+        -------
+        ELL
+            Items and scores, shape (len(rows), k). Cost at most that of all scores, O(n_items s)
+            for a user and rows of s weights; a third of it on Gowalla.
+        """
+        ranked = self._ranked
+        if permitted is not None:
+            ranked = ranked.only(permitted)
+        barred = ranked.places_of(_take(hidden, rows))
+        lists = ELL(
+            np.full((rows.size, k), self.items.shape[0], np.uint32),
+            np.full((rows.size, k), -np.inf, np.float32),
+            self.items.shape[0],
+        )
+        sizes = row_norms(self.users)[rows] * _slack(self.users, self.items)
+        order = np.arange(rows.size)
+        for begin, end in pairwise((*STAGES, max(STAGES[-1], ranked.items.size))):
+            for start in range(0, rows.size, WIDTH):
+                lanes = order[start : start + WIDTH]
+                X = self._expand(rows[lanes])
+                _look(ranked, range(begin, end, TILE), X, lanes, barred, sizes[lanes], lists)
+            reach = np.divide(lists.data[:, -1], sizes, where=sizes > 0, out=np.zeros_like(sizes))
+            order = np.argsort(-reach, kind="stable")
+        return lists
+
+    @cached_property
+    def _ranked(self) -> "Ranked":
+        norms = row_norms(self.items)
+        order = np.argsort(-norms, kind="stable")
+        return Ranked(_take(self.items, order), order.astype(np.uint32), norms[order])
+
+    def _expand(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the rows of up to WIDTH users as columns of a dense block, (dim, WIDTH)."""
+        block = np.zeros((self.users.shape[1], WIDTH), np.float32)
+        some = _take(self.users, rows)
+        block[some.indices, np.repeat(np.arange(rows.size), some.row_counts)] = some.data
+        return block
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """Items by falling norm: their rows, numbers and norms."""
+
+    table: CSR
+    items: NDArray[np.uint32]
+    norms: NDArray[np.float32]
+
+    def only(self, permitted: NDArray[np.int64]) -> "Ranked":
+        """Return the items that are among the permitted, in the same order."""
+        kept = np.flatnonzero(np.isin(self.items, permitted))
+        return Ranked(_take(self.table, kept), self.items[kept], self.norms[kept])
+
+    def places_of(self, rows: CSR) -> CSR:
+        """Return rows of items as sorted rows of their places here."""
+        n = self.items.size
+        place = np.full(rows.shape[1], n, np.int64)
+        place[self.items] = np.arange(n)
+        keys = np.repeat(np.arange(rows.shape[0]), rows.row_counts) * (n + 1) + place[rows.indices]
+        column = np.sort(keys) % (n + 1)
+        return CSR(rows.indptr, column.astype(np.uint32), rows.data, (rows.shape[0], n + 1))
+
+
+def _look(
+    ranked: Ranked,
+    tiles: range,
+    X: NDArray[np.float32],
+    lanes: NDArray[np.int64],
+    barred: CSR,
+    sizes: NDArray[np.float32],
+    lists: ELL,
+) -> None:
+    """Merge tiles of items into the lists of a block of users, as long as any item can enter."""
+    worst = np.full(WIDTH, np.inf, np.float32)
+    worst[: lanes.size] = lists.data[lanes, -1]
+    indices, values = lists.indices[lanes], lists.data[lanes]
+    scores = np.empty((TILE, WIDTH), np.float32)
+    for first in tiles:
+        items = ranked.items[first : first + TILE]
+        if not items.size or (sizes * ranked.norms[first] < worst[: lanes.size]).all():
+            break
+        tile = scores[: items.size]
+        _score(ranked.table, first, X, tile)
+        _cpu_rank.hide_tile(barred.indptr, barred.indices, lanes, np.uint64(first), tile)
+        _cpu_rank.merge_tile(tile, items, worst, indices, values)
+    lists.indices[lanes], lists.data[lanes] = indices, values
+
+
+def row_norms(table: CSR) -> NDArray[np.float32]:
+    """Return the Euclidean length of each row."""
+    row = np.repeat(np.arange(table.shape[0]), table.row_counts)
+    squares = np.bincount(row, table.data.astype(np.float64) ** 2, table.shape[0])
+    return np.sqrt(squares).astype(np.float32)
+
+
+def _take(table: CSR, rows: NDArray[np.int64]) -> CSR:
+    """Return some rows of a table, in the order asked for."""
+    counts = table.row_counts[rows]
+    indptr = np.zeros(rows.size + 1, np.int64)
+    np.cumsum(counts, out=indptr[1:])
+    starts = table.indptr.view(np.int64)[rows]
+    entries = np.arange(indptr[-1]) + np.repeat(starts - indptr[:-1], counts)
+    shape = (rows.size, table.shape[1])
+    return CSR(indptr.view(np.uint64), table.indices[entries], table.data[entries], shape)
+
+
+def _score(table: CSR, first: int, X: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    _cpu_rank.score_tile(table.indptr, table.indices, table.data, np.uint64(first), X, out)
+
+
+def _slack(users: CSR, items: CSR) -> np.float32:
+    """Return by how much rounding may lift a score above the product of the norms."""
+    longest = min(int(table.row_counts.max(initial=0)) for table in (users, items))
+    return np.float32(1 + (longest + 8) * 2.0**-22)

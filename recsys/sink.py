@@ -1,0 +1,84 @@
+"""Write a table that is made piece by piece: never whole in memory, whole on disk or not at all."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from polars.exceptions import PolarsError
+from polars.io.plugins import register_io_source
+
+_ROW_GROUP = 2**16  # rows of Parquet that are held before they are written
+
+
+def check_target(path: str | os.PathLike[str], name: str) -> Path:
+    """Return the path of a table to write, once its kind and folder are sound."""
+    target = Path(path)
+    if target.suffix not in (".parquet", ".csv"):
+        raise ValueError(f"{name} must end in .parquet or .csv: got {str(target)!r}")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"{name} must lie in an existing folder: got {str(target)!r}")
+    if target.is_dir():
+        raise IsADirectoryError(f"{name} must be a file to write: got the folder {str(target)!r}")
+    return target
+
+
+def write_frames(frames: Iterator[pl.DataFrame], schema: pl.Schema, target: Path, name: str) -> int:
+    """Write frames of one schema after one another and return the number of rows.
+
+    Parameters
+    ----------
+    frames : iterator of DataFrame
+        The pieces; the next one is asked for when the last one is written, or nearly so.
+    schema : Schema
+        Names and types of their columns.
+    target : Path
+        A file to make or replace, as `check_target` returns it.
+    name : str
+        What the caller calls `target`, for messages.
+
+    Returns
+    -------
+    int
+        Rows written.
+
+    Raises
+    ------
+    ValueError
+        If the kind of file cannot hold the types.
+    OSError
+        If it cannot be written; what was there before stays.
+    """
+    rows = 0
+    failure: list[BaseException] = []
+
+    def pieces(*_: Any) -> Iterator[pl.DataFrame]:
+        nonlocal rows
+        try:
+            for frame in frames:
+                rows += frame.height
+                yield frame
+        except BaseException as error:  # which polars would wrap beyond recognition
+            failure.append(error)
+            raise
+
+    temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
+    table = register_io_source(pieces, schema=schema)
+    try:
+        if target.suffix == ".csv":
+            table.sink_csv(temporary)
+        else:
+            table.sink_parquet(temporary, row_group_size=_ROW_GROUP)
+        os.replace(temporary, target)
+    except PolarsError as error:
+        if failure:
+            raise failure[0] from None
+        fact = str(error).partition("\n")[0]
+        raise ValueError(
+            f"{name} must be of a kind that holds the ids: {fact}; try .parquet"
+        ) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    return rows
