@@ -16,6 +16,7 @@ from sparsenum.topology import Rewiring, aligned_start, random_start
 
 INIT_SCALE = 0.1  # standard deviation of the first weights
 LAST_RATE = 0.1  # the learning rate falls linearly to this share of its start
+ALIGNED_DIM = 512  # wider tables start at random: aligning takes dim x dim matrices
 BATCH = 2048  # triples of a mini-batch to grow by
 MOMENTUM = 0.5  # what is left of an older derivative with each exchange
 FORGOTTEN = 0.02  # smoothed derivatives below this share of the largest are let go
@@ -78,8 +79,8 @@ def train(
     exists for a block of rows at a time.
 
     The default departs from the published rule in what decides the quality: the gradient to grow
-    by is that of the whole epoch, not of one batch (which touches few rows), and the budget is kept
-    row by row, so that no user or item starves.
+    by is that of the whole epoch, not of one batch (which touches few rows), the budget is kept
+    row by row, so that no user or item starves, and the start is aligned with the data.
 
     References
     ----------
@@ -131,7 +132,7 @@ def first_tables(
     patterns: Iterable[CSR] = (
         random_start(count, dim, rng=rng, index_dtype=np.uint16) for count in counts
     )
-    if recipe.start == "aligned":
+    if recipe.start == "aligned" and dim <= ALIGNED_DIM:
         taste = matrix.with_data(np.log1p(matrix.data))
         patterns = aligned_start(taste, *counts, dim, rng=rng, index_dtype=np.uint16)
     return Tables(*(Table.start(pattern, INIT_SCALE, rng) for pattern in patterns))

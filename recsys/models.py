@@ -44,10 +44,11 @@ class SparseMF(Recommender):
         Passes over the interactions.
     recipe : {"dsl", "dsl-paper", "rigl", "set", "static", "prune"}, default "dsl"
         How the active weights are chosen (see `recsys.recipes`). "dsl" is dynamic sparse learning
-        with two repairs, "dsl-paper" its published rule. The others are the baselines that it has
-        to beat: "rigl" and "set" exchange weights as those papers do, "static" keeps the random
-        start, and "prune" trains dense tables and prunes them down to the budget, which alone of
-        all needs their memory during training.
+        with repairs: growth by the gradient of a whole epoch, a budget kept row by row, and, up to
+        512 columns, a start aligned with the data. "dsl-paper" is its published rule. The others
+        are the baselines that it has to beat: "rigl" and "set" exchange weights as those papers
+        do, "static" keeps a random start, and "prune" trains dense tables and prunes them down to
+        the budget, which alone of all needs their memory during training.
     row_power : float, default 0.0
         Weights of a user or item grow with this power of its number of events, from 0 (rows
         as equal as can be) to 1.

@@ -51,7 +51,8 @@ class Recipe:
 RECIPES = {
     # The gradient of one batch touches few rows, and a common threshold starves the rest: the
     # repaired rule takes the whole epoch's gradient and keeps the budget row by row.
-    "dsl": Recipe(partial(cosine_fraction, start=0.5, stop=0.75)),
+    # And two rows that share no column score zero, so it starts where the data put them together.
+    "dsl": Recipe(partial(cosine_fraction, start=0.5, stop=0.75), start="aligned"),
     "dsl-paper": Recipe(partial(cosine_fraction, start=0.5), grow="batch", scope="global"),
     "rigl": Recipe(partial(cosine_fraction, start=0.3, stop=0.75), grow="batch", scope="table"),
     "set": Recipe(partial(constant_fraction, start=0.3), drop="set", grow="random", scope="table"),

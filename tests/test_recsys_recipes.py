@@ -11,6 +11,7 @@ from recsys import Interactions, SparseMF, bpr, dsl, load
 from recsys.budget import ROW_FLOOR, share_rows
 from recsys.exchange import Tables, exchange
 from recsys.recipes import RECIPES, Recipe
+from sparsenum.topology import aligned_start
 
 DIM, EPOCHS = 16, 8
 DYNAMIC = ["dsl", "dsl-paper", "rigl", "set"]
@@ -112,6 +113,24 @@ def small(interactions, budget=600):
     rng = np.random.default_rng(0)
     tables = dsl.first_tables(interactions.matrix, budget, DIM, Recipe(), 0.0, rng)
     return bpr.draw_triples(interactions.matrix, rng), tables, rng
+
+
+def test_the_default_starts_aligned_with_the_data_unless_the_table_is_too_wide(
+    interactions, monkeypatch
+):
+    def start(recipe):
+        rng = np.random.default_rng(0)
+        return dsl.first_tables(interactions.matrix, 600, DIM, recipe, 0.0, rng)
+
+    counts = share_rows(600, interactions.matrix, DIM)
+    taste = interactions.matrix.with_data(np.log1p(interactions.matrix.data))
+    rng = np.random.default_rng(0)
+    expected = aligned_start(taste, *counts, DIM, rng=rng, index_dtype=np.uint16)
+    for table, pattern in zip(start(RECIPES["dsl"]), expected, strict=True):
+        np.testing.assert_array_equal(table.weights.indices, pattern.indices)
+    monkeypatch.setattr(dsl, "ALIGNED_DIM", DIM - 1)
+    for table, random in zip(start(RECIPES["dsl"]), start(RECIPES["static"]), strict=True):
+        np.testing.assert_array_equal(table.weights.indices, random.weights.indices)
 
 
 def test_growth_sees_an_epoch_a_batch_their_average_or_nothing(interactions, monkeypatch):

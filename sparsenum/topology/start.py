@@ -11,7 +11,7 @@ from sparsenum.sparse import CSR, rows_times_sparse, transpose
 from sparsenum.topology import _cpu
 from sparsenum.topology.score import rows_of
 
-BLOCK = 1024  # rows of a product that exist at a time
+BLOCK = 256  # rows of a product that exist at a time
 NEGLIGIBLE = 1e-6  # eigenvalues below this share of the largest are noise of float32
 
 
@@ -141,13 +141,11 @@ def _strongest(A: CSR, B: CSR, indptr: NDArray[np.uint64]) -> CSR:
     gram = np.zeros((B.shape[1], B.shape[1]))
     for _, block in _products(A, B):
         gram += block.T @ block
-    values, vectors = np.linalg.eigh(gram)
-    strong = values > NEGLIGIBLE * values[-1]
-    root = (vectors[:, strong] / np.sqrt(values[strong])) @ vectors[:, strong].T
+    root = _inverse_root(gram)
     indices = np.empty(int(indptr[-1]), B.indices.dtype)
     data = np.empty(indices.size, np.float32)
     for first, block in _products(A, B):
-        turned = block @ root.astype(np.float32)
+        turned = block @ root
         starts = indptr[first : first + len(block) + 1].astype(np.int64)
         columns = np.empty(starts[-1] - starts[0], indices.dtype)
         _cpu.best_in_rows(np.abs(turned), 0, starts - starts[0], columns)
@@ -156,6 +154,14 @@ def _strongest(A: CSR, B: CSR, indptr: NDArray[np.uint64]) -> CSR:
         indices[starts[0] : starts[-1]] = columns
         data[starts[0] : starts[-1]] = turned[rows, columns]
     return CSR(indptr, indices, data, (A.shape[0], B.shape[1]))
+
+
+def _inverse_root(gram: NDArray[np.float64]) -> NDArray[np.float32]:
+    values, vectors = np.linalg.eigh(gram)
+    strong = values > NEGLIGIBLE * values[-1]
+    vectors *= np.where(strong, np.where(strong, values, 1.0) ** -0.25, 0.0)
+    vectors = vectors.astype(np.float32)
+    return vectors @ vectors.T
 
 
 def _products(A: CSR, B: CSR) -> Iterator[tuple[int, NDArray[Any]]]:
