@@ -1,20 +1,25 @@
 """Dynamic sparse learning: train two sparse tables while their topology adapts, budget constant."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.bpr import Table, descend, draw_triples, gradient_blocks, loss_derivative
+from recsys.bpr import Table, Triples, descend, draw_triples, loss_derivative
 from recsys.budget import share_rows
-from sparsenum.sparse import CSR, transpose
-from sparsenum.topology import Rewiring, cosine_fraction, random_start, rewire
+from recsys.exchange import Tables, exchange, shrink
+from recsys.recipes import Recipe
+from sparsenum.sparse import CSR
+from sparsenum.topology import Rewiring, aligned_start, random_start
 
 INIT_SCALE = 0.1  # standard deviation of the first weights
 LAST_RATE = 0.1  # the learning rate falls linearly to this share of its start
+ALIGNED_DIM = 512  # wider tables start at random: aligning takes dim x dim matrices
+BATCH = 2048  # triples of a mini-batch to grow by
+MOMENTUM = 0.5  # what is left of an older derivative with each exchange
+FORGOTTEN = 0.02  # smoothed derivatives below this share of the largest are let go
 WATCHED_ROWS = 256  # rows of each table on which the explored share is estimated
 
 
@@ -29,9 +34,10 @@ class Epoch:
     loss : float
         Mean loss of the epoch's triples.
     weights, optimiser_floats : int
-        Active weights, and numbers of optimiser state: constant throughout.
+        Active weights, and numbers of optimiser state: constant throughout, save for pruning,
+        which comes down to the budget.
     fraction : float
-        Share of each row's weights that was exchanged.
+        Share of the weights that was to be exchanged.
     grown : int
         Weights exchanged.
     explored : float
@@ -51,23 +57,6 @@ class Epoch:
     seconds: float
 
 
-class Tables(NamedTuple):
-    """The two tables being trained."""
-
-    users: Table
-    items: Table
-
-    @property
-    def n_weights(self) -> int:
-        """Active weights of both."""
-        return self.users.weights.nnz + self.items.weights.nnz
-
-    @property
-    def n_optimiser_floats(self) -> int:
-        """Numbers of optimiser state of both."""
-        return self.users.squares.size + self.items.squares.size
-
-
 def train(
     matrix: CSR,
     weights: int,
@@ -76,23 +65,22 @@ def train(
     epochs: int,
     rate: float,
     decay: float,
-    drop: float,
-    stop: float,
+    recipe: Recipe,
+    row_power: float,
     rng: np.random.Generator,
     on_epoch: Callable[[Epoch, Tables], None],
 ) -> Tables:
     """Train user and item tables on the ranking loss, exchanging weights after each epoch [1]_.
 
-    Random sparse start; then each epoch one Adagrad pass over all interactions, after which in
-    each row the share f of weakest weights is dropped and as many are grown where the epoch's
-    exact gradient is largest, f annealed by a half cosine from `drop` to zero at progress `stop`.
-    ``drop=0`` trains the random start as it is: the static baseline.
+    Sparse start; then each epoch is one pass over all interactions, after which the recipe's
+    share of the weights is exchanged: those worth least are dropped, and as many are grown where
+    the gradient is largest. A newborn weight is zero and its optimiser state fresh. No recipe but
+    pruning, which comes down to the budget, ever holds a dense table, mask or moment; the gradient
+    exists for a block of rows at a time.
 
-    Two departures from the published rule, because they decide the quality: the gradient to grow
-    by is that of the whole epoch, not of the last batch (which touches few rows), and the budget
-    is kept row by row, so that no user or item starves. A newborn weight is zero and its optimiser
-    state fresh. At no time is there a dense table, mask or moment; the gradient exists for
-    a block of rows at a time.
+    The default departs from the published rule in what decides the quality: the gradient to grow
+    by is that of the whole epoch, not of one batch (which touches few rows), the budget is kept
+    row by row, so that no user or item starves, and the start is aligned with the data.
 
     References
     ----------
@@ -100,25 +88,27 @@ def train(
        Recommendation", WSDM 2024.
     """
     begin = time.perf_counter()
-    patterns = (
-        random_start(counts, dim, rng=rng, index_dtype=np.uint16)
-        for counts in share_rows(weights, *matrix.shape, dim)
-    )
-    tables = Tables(*(Table.start(pattern, INIT_SCALE, rng) for pattern in patterns))
+    beyond = sum(matrix.shape) * dim - weights  # what is inactive within the budget
+    first = weights + round(recipe.excess(0.0) * beyond)
+    tables = first_tables(matrix, first, dim, recipe, row_power, rng)
     watches = [Watch(table.weights, rng) for table in tables]
+    derivative: CSR | None = None
     for epoch in range(epochs):
         progress = epoch / epochs
         triples = draw_triples(matrix, rng)
         loss = descend(triples, *tables, rate * (1.0 - (1.0 - LAST_RATE) * progress), decay, rng)
-        fraction = cosine_fraction(progress, start=drop, stop=stop) if drop > 0 else 0.0
-        grown = 0
+        fraction = recipe.fraction(progress)
+        wanted = weights + round(recipe.excess((epoch + 1) / epochs) * beyond)
+        rewirings: tuple[Rewiring, ...] = ()
         if fraction > 0:
-            by_user = loss_derivative(triples, *tables)
-            exchanges = exchange(by_user, tables, fraction, rng)
-            for table, watch, rewiring in zip(tables, watches, exchanges, strict=True):
-                table.move(rewiring)
-                watch.see(table.weights)
-                grown += rewiring.n_grown
+            derivative = evidence(recipe, triples, tables, derivative, rng)
+            rewirings = exchange(recipe, derivative, tables, fraction, rng)
+        elif wanted < tables.n_weights:
+            rewirings = shrink(recipe, tables, wanted)
+        for table, watch, rewiring in zip(tables, watches, rewirings, strict=False):
+            table.move(rewiring)
+            watch.see(table.weights)
+        grown = sum(rewiring.n_grown for rewiring in rewirings)
         explored = np.average([watch.explored for watch in watches], weights=matrix.shape)
         ledger = Epoch(
             epoch + 1,
@@ -134,23 +124,56 @@ def train(
     return tables
 
 
-def exchange(
-    derivative: CSR, tables: Tables, fraction: float, rng: np.random.Generator
-) -> tuple[Rewiring, Rewiring]:
-    """Drop the weakest `fraction` of each row and grow where the gradient is largest."""
-    users, items = tables.users.weights, tables.items.weights
-    sides = ((users, derivative, items), (items, transpose(derivative), users))
-    first, second = (
-        rewire(
-            table,
-            np.abs(table.data),
-            (fraction * table.row_counts).astype(np.int64),
-            gradient_blocks(by_row, other),
-            rng=rng,
-        )
-        for table, by_row, other in sides
+def first_tables(
+    matrix: CSR, weights: int, dim: int, recipe: Recipe, row_power: float, rng: np.random.Generator
+) -> Tables:
+    """Choose where the first weights are, and fill them at random."""
+    counts = share_rows(weights, matrix, dim, row_power)
+    patterns: Iterable[CSR] = (
+        random_start(count, dim, rng=rng, index_dtype=np.uint16) for count in counts
     )
-    return first, second
+    if recipe.start == "aligned" and dim <= ALIGNED_DIM:
+        taste = matrix.with_data(np.log1p(matrix.data))
+        patterns = aligned_start(taste, *counts, dim, rng=rng, index_dtype=np.uint16)
+    return Tables(*(Table.start(pattern, INIT_SCALE, rng) for pattern in patterns))
+
+
+def evidence(
+    recipe: Recipe,
+    triples: Triples,
+    tables: Tables,
+    before: CSR | None,
+    rng: np.random.Generator,
+) -> CSR | None:
+    """Return the derivative of the loss by the scores that new weights are chosen by, or None.
+
+    Momentum smooths this derivative, which is sparse, and not the gradient, which would be
+    a dense table: older derivatives meet the present factors. That is exact only while the factors
+    stand still.
+    """
+    if recipe.grow == "random":
+        return None
+    if recipe.grow == "batch":
+        triples = one_batch(triples, rng)
+    derivative = loss_derivative(triples, *tables)
+    if recipe.grow != "momentum" or before is None:
+        return derivative
+    smooth = MOMENTUM * before.to_scipy() + derivative.to_scipy()
+    smooth.data[np.abs(smooth.data) < FORGOTTEN * np.abs(smooth.data).max()] = 0
+    smooth.eliminate_zeros()
+    return CSR.from_scipy(smooth)
+
+
+def one_batch(triples: Triples, rng: np.random.Generator) -> Triples:
+    """Draw a mini-batch of an epoch's triples, in their order."""
+    n = triples.users.size
+    chosen = np.sort(rng.choice(n, min(n, BATCH), replace=False))
+    return Triples(
+        triples.users[chosen],
+        triples.positives[chosen],
+        triples.negatives[chosen],
+        triples.confidence[chosen],
+    )
 
 
 class Watch:

@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 
 from recsys import dsl, storage
 from recsys.budget import parse_budget
+from recsys.exchange import Tables
 from recsys.factors import FactorScores
 from recsys.interactions import Interactions, read_pairs
 from recsys.ranking import ranking_metrics
+from recsys.recipes import RECIPES
 from recsys.recommender import Recommender, rows_from_counts
 from recsys.table import Source
 from sparsenum._check import choice, positive, whole
 from sparsenum.sparse import CSR
 
 MAX_DIM = 2**16  # columns are stored in 16 bits
-RECIPES = {"dsl": 0.5, "static": 0.0}  # share of the weights exchanged after the first epoch
-STOP = 0.75  # share of the training after which the topology is left alone
 VALID_LOOKS = 10  # evaluations on the validation table during training, about
 
 
@@ -43,9 +43,16 @@ class SparseMF(Recommender):
         Columns of the tables, up to 65,536.
     epochs : int, default 30
         Passes over the interactions.
-    recipe : {"dsl", "static"}, default "dsl"
-        "static" keeps the random topology of the start: the baseline that dynamic sparse
-        learning has to beat.
+    recipe : {"dsl", "dsl-paper", "rigl", "set", "static", "prune"}, default "dsl"
+        How the active weights are chosen (see `recsys.recipes`). "dsl" is dynamic sparse learning
+        with repairs: growth by the gradient of a whole epoch, a budget kept row by row, and, up to
+        512 columns, a start aligned with the data. "dsl-paper" is its published rule. The others
+        are the baselines that it has to beat: "rigl" and "set" exchange weights as those papers
+        do, "static" keeps a random start, and "prune" trains dense tables and prunes them down to
+        the budget, which alone of all needs their memory during training.
+    row_power : float, default 0.0
+        Weights of a user or item grow with this power of its number of events, from 0 (rows
+        as equal as can be) to 1.
     learning_rate : float, default 0.1
         Of Adagrad; falls linearly to a tenth.
     weight_decay : float, default 0.03
@@ -80,7 +87,8 @@ class SparseMF(Recommender):
         budget: int | str = "5%",
         dim: int = 256,
         epochs: int = 30,
-        recipe: Literal["dsl", "static"] = "dsl",
+        recipe: Literal["dsl", "dsl-paper", "rigl", "set", "static", "prune"] = "dsl",
+        row_power: float = 0.0,
         learning_rate: float = 0.1,
         weight_decay: float = 0.03,
         seed: int = 0,
@@ -89,6 +97,7 @@ class SparseMF(Recommender):
         self.dim = dim
         self.epochs = epochs
         self.recipe = recipe
+        self.row_power = row_power
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.seed = seed
@@ -100,7 +109,7 @@ class SparseMF(Recommender):
         valid: Source | None = None,
         on_epoch: Callable[[dict[str, Any]], None] | None = None,
     ) -> Self:
-        """Train on interactions; the budget holds at every step.
+        """Train on interactions; the budget holds at every step of every recipe but "prune".
 
         Parameters
         ----------
@@ -126,6 +135,9 @@ class SparseMF(Recommender):
         dim = whole(self.dim, "dim", lower=1, upper=MAX_DIM)
         epochs = whole(self.epochs, "epochs", lower=1)
         choice(self.recipe, "recipe", RECIPES)
+        row_power = 0.0
+        if self.row_power != 0:
+            row_power = positive(self.row_power, "row_power", "0 makes all rows equal")
         rate = positive(self.learning_rate, "learning_rate", "0.1 is a good start")
         decay = 0.0
         if self.weight_decay != 0:
@@ -140,7 +152,7 @@ class SparseMF(Recommender):
             held = read_pairs(valid, **columns, users=train.users, items=train.items)[0]
         history: list[dict[str, Any]] = []
 
-        def keep(epoch: dsl.Epoch, tables: dsl.Tables) -> None:
+        def keep(epoch: dsl.Epoch, tables: Tables) -> None:
             entry = asdict(epoch)
             if not np.isfinite(epoch.loss):
                 raise ValueError(
@@ -164,8 +176,8 @@ class SparseMF(Recommender):
             epochs=epochs,
             rate=rate,
             decay=decay,
-            drop=RECIPES[self.recipe],
-            stop=STOP,
+            recipe=RECIPES[self.recipe],
+            row_power=row_power,
             rng=np.random.default_rng(whole(self.seed, "seed")),
             on_epoch=keep,
         )

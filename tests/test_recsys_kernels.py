@@ -206,10 +206,10 @@ def test_weakest_go_and_the_largest_epoch_gradient_among_free_positions_comes(mo
         looks.append([triples, users.weights.to_dense(), items.weights.to_dense()])
         return derive(triples, users, items)
 
-    def watched_exchange(derivative, tables, fraction, rng):
+    def watched_exchange(recipe, derivative, tables, fraction, rng):
         patterns = [(table.weights.indptr, table.weights.indices) for table in tables]
         values = [table.weights.data.copy() for table in tables]
-        rewirings = exchange(derivative, tables, fraction, rng)
+        rewirings = exchange(recipe, derivative, tables, fraction, rng)
         looks[-1] += [fraction, patterns, values, rewirings]
         return rewirings
 

@@ -7,11 +7,9 @@ import tracemalloc
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from recsys import Interactions, Popularity, SparseMF, bpr, dsl, leave_last
-from recsys.budget import parse_budget, share_rows
+from recsys.budget import parse_budget
 from recsys.datasets import shop
 
 NAMES = {"user": "user", "item": "item"}
@@ -131,9 +129,6 @@ def test_static_never_changes_the_pattern_and_dsl_does(interactions, monkeypatch
         for recipe, looks in patterns.items()
     }
     assert same == {"static": True, "dsl": False}
-    # Both start from the same pattern.
-    for one, other in zip(patterns["static"][0], patterns["dsl"][0], strict=True):
-        np.testing.assert_array_equal(one[1], other[1])
 
 
 def arrays_of(model):
@@ -259,6 +254,7 @@ def test_parameters_give_back_the_arguments():
         "dim": 3,
         "epochs": 4,
         "recipe": "static",
+        "row_power": 0.5,
         "learning_rate": 0.5,
         "weight_decay": 0.0,
         "seed": 6,
@@ -284,7 +280,9 @@ def test_parameters_give_back_the_arguments():
         ({"weight_decay": float("nan")}, ValueError, "weight_decay must be positive"),
         ({"weight_decay": -0.1}, ValueError, "weight_decay must be positive.*0 leaves it out"),
         ({"weight_decay": "much"}, TypeError, "weight_decay must be a number"),
-        ({"recipe": "rigl"}, ValueError, "Unknown recipe 'rigl': expected one of 'dsl', 'static'"),
+        ({"recipe": "lth"}, ValueError, "Unknown recipe 'lth': expected one of 'dsl', 'dsl-paper'"),
+        ({"row_power": -0.5}, ValueError, "row_power must be positive.*0 makes all rows equal"),
+        ({"row_power": "much"}, TypeError, "row_power must be a number"),
         ({"seed": -1}, ValueError, "seed must be at least 0"),
         ({"seed": "x"}, TypeError, "seed must be a whole number"),
         ({"budget": 5}, ValueError, "budget must buy from 70 weights.*change the budget or dim"),
@@ -368,17 +366,6 @@ def test_budgets_that_can_be_bought(budget, weights):
 def test_budgets_that_cannot(budget, message):
     with pytest.raises(ValueError, match="budget must .*" + message):
         parse_budget(budget, ROWS, DIM)
-
-
-@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 40), st.floats(0, 1))
-def test_rows_share_to_the_unit(n_users, n_items, dim, share):
-    n = n_users + n_items
-    weights = n + round(share * n * (dim - 1))
-    users, items = share_rows(weights, n_users, n_items, dim)
-    assert (users.size, items.size) == (n_users, n_items)
-    counts = np.concatenate([users, items])
-    assert counts.sum() == weights
-    assert 1 <= counts.min() <= counts.max() <= min(counts.min() + 1, dim)
 
 
 def test_a_budget_in_bytes_is_kept_on_disk(interactions):

@@ -1,7 +1,35 @@
 """Which entries of a sparse table exist: budgets, starts, prune and grow, schedules."""
 
 from sparsenum.topology.budget import allocate
-from sparsenum.topology.rewire import Rewiring, random_start, rewire
-from sparsenum.topology.schedule import cosine_fraction
+from sparsenum.topology.density import best_densities, share_tables
+from sparsenum.topology.rewire import Rewiring, no_preference, prune, rewire, stack
+from sparsenum.topology.schedule import (
+    constant_fraction,
+    cosine_fraction,
+    cubic_excess,
+    linear_fraction,
+)
+from sparsenum.topology.score import magnitude, protect_rows, row_share, signed_rank, taylor
+from sparsenum.topology.start import aligned_start, random_start
 
-__all__ = ["Rewiring", "allocate", "cosine_fraction", "random_start", "rewire"]
+__all__ = [
+    "Rewiring",
+    "aligned_start",
+    "allocate",
+    "best_densities",
+    "constant_fraction",
+    "cosine_fraction",
+    "cubic_excess",
+    "linear_fraction",
+    "magnitude",
+    "no_preference",
+    "protect_rows",
+    "prune",
+    "random_start",
+    "rewire",
+    "row_share",
+    "share_tables",
+    "signed_rank",
+    "stack",
+    "taylor",
+]

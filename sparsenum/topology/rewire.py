@@ -1,62 +1,20 @@
-"""Start, prune and grow: which entries of a sparse table exist, their number constant."""
+"""Prune and grow: which entries of a sparse table exist from now on."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from sparsenum._check import whole
 from sparsenum.sparse import CSR
 from sparsenum.topology import _cpu
 
 
-def random_start(
-    counts: ArrayLike, n_cols: int, *, rng: np.random.Generator, index_dtype: Any = np.uint32
-) -> CSR:
-    """Return a float32 table of zeros whose row i has counts[i] entries in random columns.
-
-    Every subset of columns is equally likely. The result depends on one number drawn from `rng`.
-
-    Parameters
-    ----------
-    counts : array_like of int, shape (n,)
-        Entries of each row, from 0 to `n_cols`.
-    n_cols : int
-        Number of columns.
-    rng : numpy.random.Generator
-        Source of randomness.
-    index_dtype : dtype, default uint32
-        Unsigned type of the columns.
-
-    Returns
-    -------
-    CSR, shape (n, n_cols)
-        The table. Cost O(n n_cols) time, no dense table.
-
-    Raises
-    ------
-    ValueError
-        If a count is negative or above `n_cols`.
-    """
-    counts = np.asarray(counts, np.int64)
-    if counts.size and not (counts.min() >= 0 and counts.max() <= n_cols):
-        raise ValueError(
-            f"counts must lie from 0 to the {n_cols} columns: got {counts.min()} to {counts.max()}"
-        )
-    if n_cols - 1 > np.iinfo(index_dtype).max:
-        raise ValueError(f"index_dtype must hold columns up to {n_cols - 1}: got {index_dtype}")
-    indptr = np.zeros(counts.size + 1, np.uint64)
-    np.cumsum(counts, out=indptr[1:], dtype=np.uint64)
-    indices = np.empty(int(indptr[-1]), index_dtype)
-    _cpu.random_rows(indptr, n_cols, rng.integers(2**63, dtype=np.uint64), indices)
-    return CSR(indptr, indices, np.zeros(indices.size, np.float32), (counts.size, n_cols))
-
-
 @dataclass(frozen=True, slots=True)
 class Rewiring:
-    """A new pattern with as many entries as the old one, and where each entry came from.
+    """A new pattern, and where in the old one each entry came from.
 
     Attributes
     ----------
@@ -77,7 +35,23 @@ class Rewiring:
 
     def carry(self, state: NDArray[Any], newborn: float = 0.0) -> NDArray[Any]:
         """Move one number per entry (weight, optimiser state) along; newborns start fresh."""
-        return np.where(self.source < 0, state.dtype.type(newborn), state[self.source])
+        moved = np.full(self.source.size, newborn, state.dtype)
+        survives = self.source >= 0
+        moved[survives] = state[self.source[survives]]
+        return moved
+
+    def split(self, rows: int, entries: int) -> tuple["Rewiring", "Rewiring"]:
+        """Take two stacked tables apart: `rows` and old `entries` of the upper one."""
+        at = int(self.indptr[rows])
+        below = self.source[at:]
+        return (
+            Rewiring(self.indptr[: rows + 1], self.indices[:at], self.source[:at]),
+            Rewiring(
+                self.indptr[rows:] - self.indptr[rows],
+                self.indices[at:],
+                np.where(below < 0, below, below - entries),
+            ),
+        )
 
 
 def rewire(
@@ -123,25 +97,8 @@ def rewire(
     ----------
     .. [1] Wang et al., "Dynamic Sparse Learning", WSDM 2024, section 3.
     """
-    n = table.shape[0]
     by_row = isinstance(n_exchange, np.ndarray)
-    if by_row:
-        starts, quota = table.indptr, np.asarray(n_exchange, np.int64)
-    else:
-        starts = table.indptr[[0, -1]]
-        quota = np.array([whole(n_exchange, "n_exchange", upper=table.nnz)])
-    if quota.size != starts.size - 1 or (quota < 0).any() or (quota > np.diff(starts)).any():
-        raise ValueError(
-            "n_exchange must be from 0 to the number of entries, in each row or in all"
-        )
-    if keep_score.shape != (table.nnz,):
-        raise ValueError(
-            f"keep_score must hold one number for each of the {table.nnz} entries: got shape "
-            f"{keep_score.shape}"
-        )
-    keep = np.ones(table.nnz, np.bool_)
-    _cpu.weakest_in_groups(keep_score, starts, quota, keep)
-
+    keep, quota = _without_weakest(table, keep_score, n_exchange, "n_exchange")
     seed = rng.integers(2**63, dtype=np.uint64)
     free = _free_blocks(table, keep, grow_scores, seed)
     born_starts, born = (
@@ -149,13 +106,116 @@ def rewire(
         if by_row
         else _best_of_all(free, int(quota[0]), table.shape, table.indices.dtype)
     )
+    return _merged(table, keep, born_starts, born)
 
-    kept = np.zeros(n + 1, np.int64)
-    np.cumsum(keep, out=(running := np.zeros(table.nnz + 1, np.int64))[1:])
-    kept[:] = running[table.indptr.view(np.int64)]
-    new_indptr = (kept + born_starts).astype(np.uint64)
-    new_indices = np.empty(table.nnz, table.indices.dtype)
-    source = np.empty(table.nnz, np.int64)
+
+def prune(
+    table: CSR, keep_score: NDArray[np.floating[Any]], n_drop: int | NDArray[np.int64]
+) -> Rewiring:
+    """Drop the weakest entries of a table and grow none.
+
+    Parameters
+    ----------
+    table : CSR, shape (n, d)
+        The table; only its pattern is read.
+    keep_score : ndarray, shape (nnz,)
+        How much each entry is worth; ties drop the earlier entry.
+    n_drop : int or ndarray of int64, shape (n,)
+        How many entries to drop: of the whole table, or of each row.
+
+    Returns
+    -------
+    Rewiring
+        The pattern that is left. Cost O(nnz).
+
+    Raises
+    ------
+    ValueError
+        If more is to be dropped than there is.
+    """
+    keep, _ = _without_weakest(table, keep_score, n_drop, "n_drop")
+    nothing = np.empty(0, table.indices.dtype)
+    return _merged(table, keep, np.zeros(table.shape[0] + 1, np.int64), nothing)
+
+
+def stack(upper: CSR, lower: CSR) -> CSR:
+    """Put one table on top of another, so that entries may move between them.
+
+    Parameters
+    ----------
+    upper, lower : CSR, shapes (n, d) and (m, d)
+        The tables, with columns of one type.
+
+    Returns
+    -------
+    CSR, shape (n + m, d)
+        Both; `Rewiring.split` takes them apart again.
+
+    Raises
+    ------
+    ValueError
+        If the tables have different numbers of columns.
+    """
+    if upper.shape[1] != lower.shape[1]:
+        raise ValueError(
+            f"lower must have {upper.shape[1]} columns like upper: got {lower.shape[1]}"
+        )
+    return CSR(
+        np.concatenate([upper.indptr, lower.indptr[1:] + upper.indptr[-1]]),
+        np.concatenate([upper.indices, lower.indices]),
+        np.concatenate([upper.data, lower.data]),
+        (upper.shape[0] + lower.shape[0], upper.shape[1]),
+    )
+
+
+def no_preference(shape: tuple[int, int], rows: int = 1024) -> Iterator[tuple[int, Any]]:
+    """Yield blocks of zeros to grow by: every free place is as good, and lots are drawn.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the table.
+    rows : int, default 1024
+        Rows of a block.
+
+    Returns
+    -------
+    iterator of (int, ndarray of float32)
+        First row and scores of each block, for `rewire`.
+    """
+    for first in range(0, shape[0], rows):
+        yield first, np.zeros((min(rows, shape[0] - first), shape[1]), np.float32)
+
+
+def _without_weakest(
+    table: CSR, keep_score: NDArray[np.floating[Any]], n_drop: int | NDArray[np.int64], name: str
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Return which entries stay, and how many go from each group."""
+    if isinstance(n_drop, np.ndarray):
+        starts, quota = table.indptr, np.asarray(n_drop, np.int64)
+    else:
+        starts = table.indptr[[0, -1]]
+        quota = np.array([whole(n_drop, name, upper=table.nnz)])
+    if quota.size != starts.size - 1 or (quota < 0).any() or (quota > np.diff(starts)).any():
+        raise ValueError(f"{name} must be from 0 to the number of entries, in each row or in all")
+    if keep_score.shape != (table.nnz,):
+        raise ValueError(
+            f"keep_score must hold one number for each of the {table.nnz} entries: got shape "
+            f"{keep_score.shape}"
+        )
+    keep = np.ones(table.nnz, np.bool_)
+    _cpu.weakest_in_groups(keep_score, starts, quota, keep)
+    return keep, quota
+
+
+def _merged(
+    table: CSR, keep: NDArray[np.bool_], born_starts: NDArray[np.int64], born: NDArray[Any]
+) -> Rewiring:
+    running = np.zeros(table.nnz + 1, np.int64)
+    np.cumsum(keep, out=running[1:])
+    new_indptr = (running[table.indptr.view(np.int64)] + born_starts).astype(np.uint64)
+    new_indices = np.empty(int(new_indptr[-1]), table.indices.dtype)
+    source = np.empty(new_indices.size, np.int64)
     _cpu.merge_rows(
         table.indptr, table.indices, keep, born_starts, born, new_indptr, new_indices, source
     )

@@ -1,0 +1,147 @@
+"""What an entry is worth: the scores by which the weakest are dropped."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsenum._check import whole
+from sparsenum.sparse import CSR
+from sparsenum.topology import _cpu
+
+Scores = NDArray[np.floating[Any]]
+
+
+def rows_of(table: CSR) -> NDArray[np.int64]:
+    """Return the row of each entry."""
+    return np.repeat(np.arange(table.shape[0]), table.row_counts)
+
+
+def magnitude(table: CSR) -> Scores:
+    """Return ``|w|`` of each entry.
+
+    Parameters
+    ----------
+    table : CSR, shape (n, d)
+        The weights.
+
+    Returns
+    -------
+    ndarray, shape (nnz,)
+        The scores.
+    """
+    scores: Scores = np.abs(table.data)
+    return scores
+
+
+def signed_rank(table: CSR, *, by_row: bool = False) -> Scores:
+    """Return the rank of ``|w|`` among the weights of the same sign, as a share of these.
+
+    Dropping by it takes equal shares of the smallest positive and of the largest negative weights,
+    which is how SET prunes [1]_. A weight of zero counts with the negative ones.
+
+    Parameters
+    ----------
+    table : CSR, shape (n, d)
+        The weights.
+    by_row : bool, default False
+        Rank within each row, for an exchange row by row, and not within the table.
+
+    Returns
+    -------
+    ndarray of float64, shape (nnz,)
+        The scores, above 0 and up to 1. Cost O(nnz log nnz).
+
+    References
+    ----------
+    .. [1] Mocanu et al., "Scalable training of artificial neural networks with adaptive sparse
+       connectivity", Nature Communications 2018.
+    """
+    side = (table.data > 0).astype(np.int64)
+    if by_row:
+        side += 2 * rows_of(table)
+    sizes = np.bincount(side)
+    firsts = np.cumsum(sizes) - sizes
+    order = np.lexsort((np.abs(table.data), side))
+    scores = np.empty(table.nnz)
+    scores[order] = (np.arange(1, table.nnz + 1) - firsts[side[order]]) / sizes[side[order]]
+    return scores
+
+
+def row_share(table: CSR) -> Scores:
+    """Return ``|w|`` over the Euclidean norm of its row, comparable between rows.
+
+    Rows that learn from few events have small weights; by magnitude alone a common threshold would
+    empty them first.
+
+    Parameters
+    ----------
+    table : CSR, shape (n, d)
+        The weights.
+
+    Returns
+    -------
+    ndarray of float64, shape (nnz,)
+        The scores, from 0 to 1; 0 in a row of zeros.
+    """
+    rows = rows_of(table)
+    squares = table.data.astype(np.float64) ** 2
+    norms = np.sqrt(np.bincount(rows, weights=squares, minlength=table.shape[0]))
+    norms[norms == 0] = 1.0
+    scores: Scores = np.abs(table.data) / norms[rows]
+    return scores
+
+
+def taylor(table: CSR, gradient: Iterable[tuple[int, Scores]]) -> Scores:
+    """Return ``|w g|``: how much the loss would change without the entry, to first order [1]_.
+
+    Parameters
+    ----------
+    table : CSR, shape (n, d)
+        The weights.
+    gradient : iterable of (int, ndarray)
+        First row and gradient (its sign is of no account), of consecutive blocks of rows, as
+        `rewire` takes them. Only active entries are read.
+
+    Returns
+    -------
+    ndarray, shape (nnz,)
+        The scores.
+
+    References
+    ----------
+    .. [1] Molchanov et al., "Pruning convolutional neural networks for resource efficient
+       inference", ICLR 2017.
+    """
+    scores: Scores = np.abs(table.data)
+    starts = table.indptr.view(np.int64)
+    for first, block in gradient:
+        entries = slice(starts[first], starts[first + len(block)])
+        rows = np.repeat(np.arange(len(block)), np.diff(starts[first : first + len(block) + 1]))
+        scores[entries] *= np.abs(block[rows, table.indices[entries]])
+    return scores
+
+
+def protect_rows(table: CSR, scores: Scores, floor: int) -> Scores:
+    """Put the `floor` best entries of each row beyond every other, so that no row is emptied.
+
+    Parameters
+    ----------
+    table : CSR, shape (n, d)
+        The table.
+    scores : ndarray, shape (nnz,)
+        What each entry is worth.
+    floor : int
+        Entries of each row that are not to be dropped; of shorter rows, all.
+
+    Returns
+    -------
+    ndarray, shape (nnz,)
+        The scores, infinite where protected; ties protect the later entry.
+    """
+    quota = np.maximum(table.row_counts - whole(floor, "floor"), 0)
+    protected = np.ones(table.nnz, np.bool_)
+    _cpu.weakest_in_groups(scores, table.indptr, quota, protected)
+    guarded: Scores = np.where(protected, scores.dtype.type(np.inf), scores)
+    return guarded

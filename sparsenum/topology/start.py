@@ -1,0 +1,169 @@
+"""The first entries: drawn at random, or where the data's own subspace is strongest."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sparsenum._check import whole
+from sparsenum.sparse import CSR, rows_times_sparse, transpose
+from sparsenum.topology import _cpu
+from sparsenum.topology.score import rows_of
+
+BLOCK = 256  # rows of a product that exist at a time
+NEGLIGIBLE = 1e-6  # eigenvalues below this share of the largest are noise of float32
+
+
+def random_start(
+    counts: ArrayLike, n_cols: int, *, rng: np.random.Generator, index_dtype: Any = np.uint32
+) -> CSR:
+    """Return a float32 table of zeros whose row i has counts[i] entries in random columns.
+
+    Every subset of columns is equally likely. The result depends on one number drawn from `rng`.
+
+    Parameters
+    ----------
+    counts : array_like of int, shape (n,)
+        Entries of each row, from 0 to `n_cols`.
+    n_cols : int
+        Number of columns.
+    rng : numpy.random.Generator
+        Source of randomness.
+    index_dtype : dtype, default uint32
+        Unsigned type of the columns.
+
+    Returns
+    -------
+    CSR, shape (n, n_cols)
+        The table. Cost O(n n_cols) time, no dense table.
+
+    Raises
+    ------
+    ValueError
+        If a count is negative or above `n_cols`.
+    """
+    indptr = _row_starts(counts, n_cols, index_dtype)
+    indices = np.empty(int(indptr[-1]), index_dtype)
+    _cpu.random_rows(indptr, n_cols, rng.integers(2**63, dtype=np.uint64), indices)
+    return CSR(indptr, indices, np.zeros(indices.size, np.float32), (indptr.size - 1, n_cols))
+
+
+def aligned_start(
+    matrix: CSR,
+    row_counts: ArrayLike,
+    column_counts: ArrayLike,
+    n_cols: int,
+    *,
+    rng: np.random.Generator,
+    sweeps: int = 3,
+    index_dtype: Any = np.uint32,
+) -> tuple[CSR, CSR]:
+    """Return two tables U, V whose entries lie where U V' can best follow a matrix.
+
+    Rows that share no column score exactly zero, however they are trained; a random start leaves
+    it to luck. Here U and V are found by a randomised range finder [1]_ of the matrix, normalised
+    by the roots of its row and column sums, started from sparse random signs: U is the
+    product with V, V that with U, made orthonormal by the symmetric square root, which turns it
+    least, and of each row the largest entries stay. No table is ever dense: products exist for a
+    block of rows at a time.
+
+    Parameters
+    ----------
+    matrix : CSR, shape (n, m)
+        Who took what: not negative.
+    row_counts, column_counts : array_like of int, shapes (n,) and (m,)
+        Entries of each row of U and of V, from 0 to `n_cols`.
+    n_cols : int
+        Number of columns of U and V.
+    rng : numpy.random.Generator
+        Source of randomness.
+    sweeps : int, default 3
+        Times that U and V are found anew.
+    index_dtype : dtype, default uint32
+        Unsigned type of the columns.
+
+    Returns
+    -------
+    U, V : CSR, shapes (n, n_cols) and (m, n_cols)
+        The tables, float32; with what counts as values: scale them, or fill the pattern anew.
+        Cost for each sweep O(nnz k + (n + m) n_cols^2), memory O(n_cols^2) beside one block.
+
+    Raises
+    ------
+    ValueError
+        If a count is negative or above `n_cols`, or there is not one for each row.
+
+    References
+    ----------
+    .. [1] Halko, Martinsson, Tropp, "Finding structure with randomness", SIAM Review 2011,
+       algorithm 4.4.
+    """
+    sides = [_row_starts(counts, n_cols, index_dtype) for counts in (row_counts, column_counts)]
+    for starts, n, name in zip(sides, matrix.shape, ("row_counts", "column_counts"), strict=True):
+        if starts.size != n + 1:
+            raise ValueError(f"{name} must hold one number for each of {n}: got {starts.size - 1}")
+    seen = _normalised(matrix)
+    back = transpose(seen)
+    V = random_start(column_counts, n_cols, rng=rng, index_dtype=index_dtype)
+    V = V.with_data(rng.choice(np.array([-1, 1], np.float32), V.nnz))
+    for _ in range(whole(sweeps, "sweeps", lower=1)):
+        U = _strongest(seen, V, sides[0])
+        V = _strongest(back, U, sides[1])
+    return U, V
+
+
+def _row_starts(counts: ArrayLike, n_cols: int, index_dtype: Any) -> NDArray[np.uint64]:
+    counts = np.asarray(counts, np.int64)
+    if counts.size and not (counts.min() >= 0 and counts.max() <= n_cols):
+        raise ValueError(
+            f"counts must lie from 0 to the {n_cols} columns: got {counts.min()} to {counts.max()}"
+        )
+    if n_cols - 1 > np.iinfo(index_dtype).max:
+        raise ValueError(f"index_dtype must hold columns up to {n_cols - 1}: got {index_dtype}")
+    indptr = np.zeros(counts.size + 1, np.uint64)
+    np.cumsum(counts, out=indptr[1:], dtype=np.uint64)
+    return indptr
+
+
+def _normalised(matrix: CSR) -> CSR:
+    """Divide each entry by the roots of its row's and its column's sum."""
+    rows, weights = rows_of(matrix), matrix.data.astype(np.float64)
+    of_row = np.bincount(rows, weights, matrix.shape[0])[rows]
+    of_column = np.bincount(matrix.indices, weights, matrix.shape[1])[matrix.indices]
+    scale = np.sqrt(of_row * of_column)
+    scale[scale == 0] = 1.0
+    return matrix.with_data((weights / scale).astype(np.float32))
+
+
+def _strongest(A: CSR, B: CSR, indptr: NDArray[np.uint64]) -> CSR:
+    """Return the strongest entries of each row of A B (B' A' A B)^(-1/2)."""
+    gram = np.zeros((B.shape[1], B.shape[1]))
+    for _, block in _products(A, B):
+        gram += block.T @ block
+    root = _inverse_root(gram)
+    indices = np.empty(int(indptr[-1]), B.indices.dtype)
+    data = np.empty(indices.size, np.float32)
+    for first, block in _products(A, B):
+        turned = block @ root
+        starts = indptr[first : first + len(block) + 1].astype(np.int64)
+        columns = np.empty(starts[-1] - starts[0], indices.dtype)
+        _cpu.best_in_rows(np.abs(turned), 0, starts - starts[0], columns)
+        rows = np.repeat(np.arange(len(block)), np.diff(starts))
+        columns = columns[np.lexsort((columns, rows))]
+        indices[starts[0] : starts[-1]] = columns
+        data[starts[0] : starts[-1]] = turned[rows, columns]
+    return CSR(indptr, indices, data, (A.shape[0], B.shape[1]))
+
+
+def _inverse_root(gram: NDArray[np.float64]) -> NDArray[np.float32]:
+    values, vectors = np.linalg.eigh(gram)
+    strong = values > NEGLIGIBLE * values[-1]
+    vectors *= np.where(strong, np.where(strong, values, 1.0) ** -0.25, 0.0)
+    vectors = vectors.astype(np.float32)
+    return vectors @ vectors.T
+
+
+def _products(A: CSR, B: CSR) -> Iterator[tuple[int, NDArray[Any]]]:
+    for start in range(0, A.shape[0], BLOCK):
+        yield start, rows_times_sparse(A, B, start, min(start + BLOCK, A.shape[0]))

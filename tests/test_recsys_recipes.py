@@ -1,0 +1,216 @@
+"""Recipes: the budget at every step of each, and that each does what its name promises."""
+
+import naive_recsys as naive
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recsys import Interactions, SparseMF, bpr, dsl, load
+from recsys.budget import ROW_FLOOR, share_rows
+from recsys.exchange import Tables, exchange
+from recsys.recipes import RECIPES, Recipe
+from sparsenum.topology import aligned_start
+
+DIM, EPOCHS = 16, 8
+DYNAMIC = ["dsl", "dsl-paper", "rigl", "set"]
+
+
+@pytest.fixture(scope="module")
+def interactions():
+    rng = np.random.default_rng(0)
+    table = pl.DataFrame({"user": rng.integers(40, size=400), "item": rng.integers(30, size=400)})
+    return Interactions.read(table, user="user", item="item")
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """Note how many weights each row has, before and after each pass over the interactions."""
+    rows = []
+    descend = dsl.descend
+
+    def note(*tables):
+        for table in tables:
+            assert table.weights.nnz == table.squares.size == int(table.weights.indptr[-1])
+            assert table.weights.row_counts.min() >= 1
+        rows.append(np.concatenate([table.weights.row_counts for table in tables]))
+
+    def watched(triples, users, items, *rest):
+        note(users, items)
+        loss = descend(triples, users, items, *rest)
+        note(users, items)
+        return loss
+
+    monkeypatch.setattr(dsl, "descend", watched)
+    return rows
+
+
+@pytest.mark.parametrize("recipe", [*DYNAMIC, "static", "aligned", "momentum", "taylor", "share"])
+@pytest.mark.parametrize("budget", [70, 75, "25%", "90%", "100%"])
+def test_the_budget_holds_at_every_step(interactions, seen, monkeypatch, recipe, budget):
+    dynamic = RECIPES["dsl"].fraction
+    more = {
+        "aligned": Recipe(dynamic, start="aligned"),
+        "momentum": Recipe(dynamic, grow="momentum", scope="table"),
+        "taylor": Recipe(dynamic, drop="taylor", scope="global"),
+        "share": Recipe(dynamic, drop="row-share", grow="random", scope="global"),
+    }
+    monkeypatch.setattr("recsys.models.RECIPES", RECIPES | more)
+    model = SparseMF(budget=budget, dim=DIM, epochs=EPOCHS, recipe=recipe)
+    model.fit(interactions)
+    assert {counts.sum() for counts in seen} == {model.n_weights_}
+    assert {entry["weights"] for entry in model.history_} == {model.n_weights_}
+    assert {entry["optimiser_floats"] for entry in model.history_} == {model.n_weights_}
+    assert model.user_table_.row_counts.min() >= 1
+    scope = (RECIPES | more)[recipe].scope
+    n = interactions.n_users
+    if scope == "row":
+        assert all(np.array_equal(counts, seen[0]) for counts in seen)
+    elif scope == "table":
+        assert {counts[:n].sum() for counts in seen} == {seen[0][:n].sum()}
+    if recipe in DYNAMIC and budget == "25%":
+        assert model.history_[0]["grown"] > 0
+        rows_change = any((counts != seen[0]).any() for counts in seen)
+        assert rows_change == (scope != "row")
+        between_tables = len({counts[:n].sum() for counts in seen}) > 1
+        assert between_tables == (scope == "global")
+
+
+def test_pruning_comes_down_to_the_budget_and_stays(interactions, seen):
+    model = SparseMF(budget="20%", dim=DIM, epochs=EPOCHS, recipe="prune").fit(interactions)
+    dense = (interactions.n_users + interactions.n_items) * DIM
+    beyond = dense - model.n_weights_
+    expected = [dense, *(model.n_weights_ + round(beyond * (1 - t / 4) ** 3) for t in (1, 2, 3, 4))]
+    found = [int(counts.sum()) for counts in seen]
+    assert found[::2] == found[1::2] == expected + [model.n_weights_] * (EPOCHS - 5)
+    assert [entry["weights"] for entry in model.history_] == [*found[2::2], model.n_weights_]
+    assert seen[-1].min() == int(0.5 * model.n_weights_ / seen[-1].size)  # the floor
+    assert {entry["grown"] for entry in model.history_} == {0}
+    short = SparseMF(budget="20%", dim=DIM, epochs=1, recipe="prune").fit(interactions)
+    assert short.user_table_.nnz + short.item_table_.nnz == short.n_weights_
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_recipes_are_reproducible_and_come_back_from_disk(interactions, recipe, tmp_path):
+    def fit():
+        model = SparseMF(budget="20%", dim=DIM, epochs=4, recipe=recipe, row_power=0.5, seed=3)
+        return model.fit(interactions)
+
+    first, again = fit(), fit()
+    assert first.user_table_.indices.tobytes() == again.user_table_.indices.tobytes()
+    assert first.item_table_.data.tobytes() == again.item_table_.data.tobytes()
+    first.save(tmp_path / "model.npz")
+    back = load(tmp_path / "model.npz")
+    assert back.recommend("all", 3).equals(first.recommend("all", 3))
+    assert back.parameters() == first.parameters()
+
+
+# What each choice takes
+
+
+def small(interactions, budget=600):
+    rng = np.random.default_rng(0)
+    tables = dsl.first_tables(interactions.matrix, budget, DIM, Recipe(), 0.0, rng)
+    return bpr.draw_triples(interactions.matrix, rng), tables, rng
+
+
+def test_the_default_starts_aligned_with_the_data_unless_the_table_is_too_wide(
+    interactions, monkeypatch
+):
+    def start(recipe):
+        rng = np.random.default_rng(0)
+        return dsl.first_tables(interactions.matrix, 600, DIM, recipe, 0.0, rng)
+
+    counts = share_rows(600, interactions.matrix, DIM)
+    taste = interactions.matrix.with_data(np.log1p(interactions.matrix.data))
+    rng = np.random.default_rng(0)
+    expected = aligned_start(taste, *counts, DIM, rng=rng, index_dtype=np.uint16)
+    for table, pattern in zip(start(RECIPES["dsl"]), expected, strict=True):
+        np.testing.assert_array_equal(table.weights.indices, pattern.indices)
+    monkeypatch.setattr(dsl, "ALIGNED_DIM", DIM - 1)
+    for table, random in zip(start(RECIPES["dsl"]), start(RECIPES["static"]), strict=True):
+        np.testing.assert_array_equal(table.weights.indices, random.weights.indices)
+
+
+def test_growth_sees_an_epoch_a_batch_their_average_or_nothing(interactions, monkeypatch):
+    monkeypatch.setattr(dsl, "BATCH", 50)
+    monkeypatch.setattr(dsl, "FORGOTTEN", 0.0)
+    triples, tables, rng = small(interactions)
+
+    def evidence(grow, before=None):
+        return dsl.evidence(Recipe(grow=grow), triples, tables, before, rng)
+
+    def total(derivative):  # an item drawn twice for a user counts twice
+        return derivative.to_scipy().toarray()
+
+    epoch, batch = total(evidence("epoch")), total(evidence("batch"))
+    assert 50 < (batch != 0).sum() <= 100
+    touched = (batch != 0) & (epoch != 0)
+    assert touched.sum() > 50
+    assert evidence("random") is None
+    first = evidence("momentum")
+    np.testing.assert_array_equal(total(first), epoch)
+    second = total(evidence("momentum", first))
+    np.testing.assert_allclose(second, (1 + dsl.MOMENTUM) * epoch, rtol=1e-5, atol=1e-6)
+
+
+def test_momentum_lets_go_of_what_is_small(interactions):
+    triples, tables, rng = small(interactions)
+    smooth = None
+    recipe = Recipe(grow="momentum")
+    sizes = []
+    for _ in range(25):
+        triples = bpr.draw_triples(interactions.matrix, rng)
+        smooth = dsl.evidence(recipe, triples, tables, smooth, rng)
+        assert smooth.data.dtype == np.float32
+        assert np.abs(smooth.data).min() >= dsl.FORGOTTEN * np.abs(smooth.data).max()
+        sizes.append(smooth.nnz)
+    assert max(sizes) < 8 * interactions.nnz
+
+
+def test_a_batch_is_part_of_the_epoch(interactions):
+    triples, _, rng = small(interactions)
+    everything = dsl.one_batch(triples, rng)
+    np.testing.assert_array_equal(everything.negatives, triples.negatives)
+
+
+def test_one_common_threshold_for_both_tables():
+    def exchanged(scale):
+        user = naive.compressed(scale * np.array([[0.1, 0.2, 0.3]]), np.ones((1, 3), bool))
+        values = np.array([[5.0, 0, 0], [0, 4.0, 0]])
+        items = naive.compressed(values, values > 0)
+        tables = Tables(*(bpr.Table(w, np.ones(w.nnz, np.float32)) for w in (user, items)))
+        pull = naive.compressed(np.array([[-1.0, 2.0]]), np.ones((1, 2), bool), np.uint32)
+        rng = np.random.default_rng(0)
+        return exchange(Recipe(scope="global"), pull, tables, 0.4, rng)
+
+    # Two of five weights go: 0.1 and 0.2. |D V| = (5, 8, 0) is more than
+    # |D' U| = (0.1, 0.2, 0.3), (0.2, 0.4, 0.6), and they come straight back.
+    user, items = exchanged(1.0)
+    assert user.source.tolist() == [-1, -1, 2]
+    assert items.source.tolist() == [0, 1]
+    # Now 5 and 4 are the least but the last of their rows, so 100 and 200 go; and |D' U| is more.
+    user, items = exchanged(1000.0)
+    assert user.source.tolist() == [2]
+    assert items.indices.tolist() == [0, 2, 1, 2]
+    assert items.source.tolist() == [0, -1, 1, -1]
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 30), st.floats(0, 1), st.data())
+def test_rows_share_to_the_unit(n_users, n_items, dim, share, data):
+    seed, power = data.draw(st.integers(0, 99)), data.draw(st.sampled_from([0.0, 0.25, 0.5, 1.0]))
+    active = np.random.default_rng(seed).random((n_users, n_items)) < 0.3
+    matrix = naive.compressed(np.ones(active.shape), active, np.uint32)
+    n = n_users + n_items
+    weights = n + round(share * n * (dim - 1))
+    users, items = share_rows(weights, matrix, dim, power)
+    assert (users.size, items.size) == (n_users, n_items)
+    counts = np.concatenate([users, items])
+    assert counts.sum() == weights
+    assert max(1, int(ROW_FLOOR * weights / n)) <= counts.min() <= counts.max() <= dim
+    if power == 0:
+        assert counts.max() <= counts.min() + 1
+    events = np.concatenate([active.sum(axis=1), active.sum(axis=0)])
+    order = np.argsort(events, kind="stable")
+    assert (np.diff(counts[order]) >= -1).all()

@@ -1,0 +1,97 @@
+"""Aligned starts: the range finder written out densely, and what it is for."""
+
+import tracemalloc
+
+import naive_topology as naive
+import numpy as np
+import pytest
+import strategies
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sparsenum.sparse import CSR
+from sparsenum.topology import aligned_start, random_start, start
+
+
+def taken(n, m, share, seed):
+    return (np.random.default_rng(seed).random((n, m)) < share).astype(np.float32)
+
+
+@given(st.integers(0, 12), st.integers(0, 9), st.integers(1, 6), st.data())
+def test_aligned_start_has_the_counts(n, m, d, data):
+    counts = [
+        np.array([data.draw(st.integers(0, d)) for _ in range(rows)], np.int64) for rows in (n, m)
+    ]
+    matrix = strategies.from_dense(taken(n, m, 0.4, data.draw(st.integers(0, 99))))
+    rng = np.random.default_rng(0)
+    for table, wanted in zip(
+        aligned_start(matrix, *counts, d, rng=rng, index_dtype=np.uint16), counts, strict=True
+    ):
+        assert table.shape == (wanted.size, d)
+        assert table.row_counts.tolist() == wanted.tolist()
+        assert (table.indices.dtype, table.data.dtype) == (np.uint16, np.float32)
+        assert np.isfinite(table.data).all()
+        for i in range(wanted.size):
+            row = table.indices[table.indptr[i] : table.indptr[i + 1]].tolist()
+            assert row == sorted(set(row))
+
+
+def test_one_step_equals_the_dense_one(monkeypatch):
+    monkeypatch.setattr(start, "BLOCK", 7)
+    A, V = taken(30, 20, 0.3, 0), random_start(np.full(20, 4), 6, rng=np.random.default_rng(0))
+    V = V.with_data(np.random.default_rng(1).standard_normal(V.nnz, np.float32))
+    counts = np.arange(30) % 7
+    indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.uint64)
+    found = start._strongest(strategies.from_dense(A), V, indptr)
+    expected = naive.strongest(A.astype(float), V.to_dense().astype(float), counts.tolist())
+    np.testing.assert_allclose(found.to_dense(), expected, atol=1e-5)
+    assert (found.to_dense() != 0).sum() > 80
+
+
+def test_groups_that_share_no_item_share_no_column():
+    groups, size, d = 4, 30, 8
+    dense = np.kron(np.eye(groups), np.ones((size, size))) * taken(120, 120, 0.5, 0)
+    U, V = aligned_start(
+        strategies.from_dense(dense.astype(np.float32)),
+        np.full(120, 2),
+        np.full(120, 2),
+        d,
+        rng=np.random.default_rng(0),
+        sweeps=8,
+    )
+    scores = np.abs(U.to_dense() @ V.to_dense().T)
+    inside = np.kron(np.eye(groups), np.ones((size, size))) > 0
+    assert scores[inside].mean() > 20 * scores[~inside].mean()
+    lot = [random_start(np.full(120, 2), d, rng=np.random.default_rng(s)) for s in range(2)]
+    chance = (
+        lot[0].with_data(lot[0].data + 1).to_dense()
+        @ lot[1].with_data(lot[1].data + 1).to_dense().T
+    )
+    assert (scores[inside] > 0).mean() > 1.5 * (chance > 0).mean()
+
+
+def test_no_dense_table_is_made():
+    n, d = 20_000, 256
+    rng = np.random.default_rng(0)
+    indices = rng.integers(n, size=n, dtype=np.uint32)
+    matrix = CSR(np.arange(n + 1, dtype=np.uint64), indices, np.ones(n, np.float32), (n, n))
+    tracemalloc.start()
+    try:
+        aligned_start(matrix, np.full(n, 2), np.full(n, 2), d, rng=rng, sweeps=1)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * n * d / 2
+
+
+def test_bad_input_is_named():
+    matrix = strategies.from_dense(np.eye(3, dtype=np.float32))
+    rng = np.random.default_rng(0)
+    for counts, more, words in [
+        (([1, 1], [1, 1, 1]), {}, "^row_counts must hold one number for each of 3: got 2"),
+        (([1, 1, 1], [1]), {}, "^column_counts must hold one number for each of 3: got 1"),
+        (([5, 1, 1], [1, 1, 1]), {}, "^counts must lie from 0 to the 4 columns"),
+        (([1, 1, 1], [1, 1, 1]), {"sweeps": 0}, "^sweeps must be at least 1"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            aligned_start(matrix, *counts, 4, rng=rng, **more)
