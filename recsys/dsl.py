@@ -8,8 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.bpr import Table, descend, draw_triples, gradient_blocks, loss_derivative
 from recsys.budget import share_rows
+from recsys.losses import Loss
+from recsys.optimisers import Optimizer
+from recsys.samples import Samples
+from recsys.steps import Table, descend, gradient_blocks, loss_derivative
 from sparsenum.sparse import CSR, transpose
 from sparsenum.topology import Rewiring, cosine_fraction, random_start, rewire
 
@@ -27,7 +30,7 @@ class Epoch:
     epoch : int
         Epochs done.
     loss : float
-        Mean loss of the epoch's triples.
+        Mean loss of the epoch's samples.
     weights, optimiser_floats : int
         Active weights, and numbers of optimiser state: constant throughout.
     fraction : float
@@ -65,7 +68,7 @@ class Tables(NamedTuple):
     @property
     def n_optimiser_floats(self) -> int:
         """Numbers of optimiser state of both."""
-        return self.users.squares.size + self.items.squares.size
+        return self.users.state.size + self.items.state.size
 
 
 def train(
@@ -73,18 +76,21 @@ def train(
     weights: int,
     dim: int,
     *,
+    loss: Loss,
+    optimizer: Optimizer,
+    n_negatives: int,
     epochs: int,
     rate: float,
     decay: float,
     drop: float,
     stop: float,
     rng: np.random.Generator,
-    on_epoch: Callable[[Epoch, Tables], None],
+    on_epoch: Callable[[Epoch, Tables], bool],
 ) -> Tables:
     """Train user and item tables on the ranking loss, exchanging weights after each epoch [1]_.
 
-    Random sparse start; then each epoch one Adagrad pass over all interactions, after which in
-    each row the share f of weakest weights is dropped and as many are grown where the epoch's
+    Random sparse start; then each epoch one pass over all interactions, after which in each row
+    the share f of weakest weights is dropped and as many are grown where the epoch's
     exact gradient is largest, f annealed by a half cosine from `drop` to zero at progress `stop`.
     ``drop=0`` trains the random start as it is: the static baseline.
 
@@ -104,16 +110,18 @@ def train(
         random_start(counts, dim, rng=rng, index_dtype=np.uint16)
         for counts in share_rows(weights, *matrix.shape, dim)
     )
-    tables = Tables(*(Table.start(pattern, INIT_SCALE, rng) for pattern in patterns))
+    tables = Tables(*(Table.start(pattern, INIT_SCALE, optimizer, rng) for pattern in patterns))
     watches = [Watch(table.weights, rng) for table in tables]
+    samples = Samples.of(matrix, n_negatives)
     for epoch in range(epochs):
         progress = epoch / epochs
-        triples = draw_triples(matrix, rng)
-        loss = descend(triples, *tables, rate * (1.0 - (1.0 - LAST_RATE) * progress), decay, rng)
+        samples = samples.drawn_anew(rng)
+        slower = rate * (1.0 - (1.0 - LAST_RATE) * progress)
+        mean = descend(samples, loss, *tables, slower, decay, rng)
         fraction = cosine_fraction(progress, start=drop, stop=stop) if drop > 0 else 0.0
         grown = 0
         if fraction > 0:
-            by_user = loss_derivative(triples, *tables)
+            by_user = loss_derivative(samples, loss, *tables)
             exchanges = exchange(by_user, tables, fraction, rng)
             for table, watch, rewiring in zip(tables, watches, exchanges, strict=True):
                 table.move(rewiring)
@@ -122,7 +130,7 @@ def train(
         explored = np.average([watch.explored for watch in watches], weights=matrix.shape)
         ledger = Epoch(
             epoch + 1,
-            loss,
+            mean,
             tables.n_weights,
             tables.n_optimiser_floats,
             fraction,
@@ -130,7 +138,8 @@ def train(
             float(explored),
             time.perf_counter() - begin,
         )
-        on_epoch(ledger, tables)
+        if on_epoch(ledger, tables):
+            break
     return tables
 
 

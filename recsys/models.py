@@ -1,6 +1,5 @@
 """The models: sparse factors trained under a budget, and popularity to compare with."""
 
-import os
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, ClassVar, Literal, Self
@@ -8,11 +7,13 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys import dsl, storage
+from recsys import dsl
 from recsys.budget import parse_budget
-from recsys.interactions import Interactions, read_pairs
-from recsys.ranking import ranking_metrics
+from recsys.interactions import Interactions
+from recsys.losses import LOSSES
+from recsys.optimisers import OPTIMIZERS
 from recsys.recommender import Recommender, rows_from_counts
+from recsys.stopping import Monitor, hold_out
 from recsys.table import Source
 from sparsenum._check import choice, positive, whole
 from sparsenum.sparse import CSR, spmm
@@ -20,7 +21,7 @@ from sparsenum.sparse import CSR, spmm
 MAX_DIM = 2**16  # columns are stored in 16 bits
 RECIPES = {"dsl": 0.5, "static": 0.0}  # share of the weights exchanged after the first epoch
 STOP = 0.75  # share of the training after which the topology is left alone
-VALID_LOOKS = 10  # evaluations on the validation table during training, about
+MAX_NEGATIVES = 10_000
 
 
 class SparseMF(Recommender):
@@ -45,10 +46,24 @@ class SparseMF(Recommender):
     recipe : {"dsl", "static"}, default "dsl"
         "static" keeps the random topology of the start: the baseline that dynamic sparse
         learning has to beat.
-    learning_rate : float, default 0.1
-        Of Adagrad; falls linearly to a tenth.
+    loss : {"bpr", "bce", "softmax", "ccl"}, default "bpr"
+        Of the item taken against items drawn: Bayesian personalised ranking [2]_, binary cross
+        entropy, sampled softmax, or cosine contrastive [3]_.
+    optimizer : {"adagrad", "adam", "sgd"}, default "adagrad"
+        Its state lives on active weights alone: one number for each, three, or none.
+    n_negatives : int, optional
+        Items drawn for each interaction, which have an equal part in the loss; by default 1 for
+        "bpr", 4 for "bce", 32 for "softmax", 64 for "ccl".
+    learning_rate : float, optional
+        Falls linearly to a tenth; starts at 0.1 by default with "adagrad", 0.003 with "adam",
+        0.05 with "sgd".
     weight_decay : float, default 0.03
-        L2 penalty on the active weights of each triple.
+        L2 penalty on the active weights of each sample.
+    patience : int, optional
+        Stop after so many looks at the validation (about ten in all `epochs`) without a better
+        NDCG, and keep the tables of the best look; they are held beside those in training.
+    validation : float, optional
+        Share of `train` to hold back by lot for that, where fit is given no `valid`.
     seed : int, default 0
         Same seed, same table, same machine: same model.
 
@@ -66,6 +81,8 @@ class SparseMF(Recommender):
     .. [1] Wang, Sui, Wu, Zheng, Xiong, "Dynamic Sparse Learning: A Novel Paradigm for Efficient
        Recommendation", WSDM 2024.
     .. [2] Rendle, Freudenthaler, Gantner, Schmidt-Thieme, "BPR", UAI 2009.
+    .. [3] Mao et al., "SimpleX: A Simple and Strong Baseline for Collaborative Filtering", CIKM
+       2021.
     """
 
     name: ClassVar[str] = "sparse-mf"
@@ -80,16 +97,26 @@ class SparseMF(Recommender):
         dim: int = 256,
         epochs: int = 30,
         recipe: Literal["dsl", "static"] = "dsl",
-        learning_rate: float = 0.1,
+        loss: Literal["bpr", "bce", "softmax", "ccl"] = "bpr",
+        optimizer: Literal["adagrad", "adam", "sgd"] = "adagrad",
+        n_negatives: int | None = None,
+        learning_rate: float | None = None,
         weight_decay: float = 0.03,
+        patience: int | None = None,
+        validation: float | None = None,
         seed: int = 0,
     ) -> None:
         self.budget = budget
         self.dim = dim
         self.epochs = epochs
         self.recipe = recipe
+        self.loss = loss
+        self.optimizer = optimizer
+        self.n_negatives = n_negatives
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
+        self.patience = patience
+        self.validation = validation
         self.seed = seed
 
     def fit(
@@ -107,7 +134,7 @@ class SparseMF(Recommender):
             What users took; weights count on a logarithmic scale.
         valid : table or path, optional
             Held-out events with the same columns, evaluated about ten times on the way. They are
-            watched, not learned from: training does not stop by them.
+            watched, not learned from; training stops by them if `patience` says so.
         on_epoch : callable, optional
             Called with each new entry of `history_`.
 
@@ -124,8 +151,9 @@ class SparseMF(Recommender):
         """
         dim = whole(self.dim, "dim", lower=1, upper=MAX_DIM)
         epochs = whole(self.epochs, "epochs", lower=1)
+        rng = np.random.default_rng(whole(self.seed, "seed"))
+        patience = None if self.patience is None else whole(self.patience, "patience", lower=1)
         choice(self.recipe, "recipe", RECIPES)
-        rate = positive(self.learning_rate, "learning_rate", "0.1 is a good start")
         decay = 0.0
         if self.weight_decay != 0:
             remedy = "0.03 is a good start, and 0 leaves it out"
@@ -133,45 +161,43 @@ class SparseMF(Recommender):
         if train.n_items < 2:
             raise ValueError("train must have at least two items to rank one above another: got 1")
         n_weights = parse_budget(self.budget, train.n_users + train.n_items, dim)
-        held = None
-        if valid is not None:
-            columns = {"user": str(train.columns["user"]), "item": str(train.columns["item"])}
-            held = read_pairs(valid, **columns, users=train.users, items=train.items)[0]
-        history: list[dict[str, Any]] = []
+        matrix, held = hold_out(train, valid, self.validation, patience, rng)
+        monitor = Monitor(held, matrix, epochs, patience, on_epoch)
+        plan = {"dim": dim, "epochs": epochs, "decay": decay, "drop": RECIPES[self.recipe]}
+        tables = self._learn(matrix, n_weights, monitor, rng=rng, stop=STOP, **plan)
+        self._remember(train)
+        self.user_table_, self.item_table_ = monitor.best or tables
+        self.n_weights_, self.history_ = n_weights, monitor.history
+        return self
 
-        def keep(epoch: dsl.Epoch, tables: dsl.Tables) -> None:
-            entry = asdict(epoch)
-            if not np.isfinite(epoch.loss):
-                raise ValueError(
-                    f"learning_rate must let the training converge: got {rate:g}, which led to a "
-                    f"loss of {epoch.loss} in epoch {epoch.epoch}; 0.1 is a good start"
-                )
-            if held is not None and (
-                epoch.epoch % max(1, epochs // VALID_LOOKS) == 0 or epoch.epoch == epochs
-            ):
-                current = FactorScores(tables.users.weights, tables.items.weights)
-                k = min(20, train.n_items)
-                entry |= ranking_metrics(current, held, train.matrix, k)
-            history.append(entry)
-            if on_epoch is not None:
-                on_epoch(entry)
+    def _learn(self, matrix: CSR, weights: int, monitor: Monitor, **plan: Any) -> tuple[CSR, CSR]:
+        loss = LOSSES[choice(self.loss, "loss", LOSSES)]
+        optimizer = OPTIMIZERS[choice(self.optimizer, "optimizer", OPTIMIZERS)]
+        n = loss.n_negatives
+        if self.n_negatives is not None:
+            n = whole(self.n_negatives, "n_negatives", lower=1, upper=MAX_NEGATIVES)
+        rate = self._rate(optimizer.rate)
+
+        def see(epoch: dsl.Epoch, tables: dsl.Tables) -> bool:
+            pair = tables.users.weights, tables.items.weights
+            return monitor.see(asdict(epoch), pair, FactorScores)
 
         tables = dsl.train(
-            train.matrix,
-            n_weights,
-            dim,
-            epochs=epochs,
+            matrix,
+            weights,
+            loss=loss,
+            optimizer=optimizer,
+            n_negatives=n,
             rate=rate,
-            decay=decay,
-            drop=RECIPES[self.recipe],
-            stop=STOP,
-            rng=np.random.default_rng(whole(self.seed, "seed")),
-            on_epoch=keep,
+            on_epoch=see,
+            **plan,
         )
-        self._remember(train)
-        self.user_table_, self.item_table_ = tables.users.weights, tables.items.weights
-        self.n_weights_, self.history_ = n_weights, history
-        return self
+        return tables.users.weights, tables.items.weights
+
+    def _rate(self, default: float) -> float:
+        if self.learning_rate is None:
+            return default
+        return positive(self.learning_rate, "learning_rate", f"{default:g} is a good start")
 
     def scores(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the scores of all items for users given by row number."""
@@ -334,36 +360,3 @@ class Popularity(Recommender):
         if model.counts_.dtype != np.float32 or model.counts_.shape != shape[1:]:
             raise ValueError("the file's counts do not fit its items")
         return model
-
-
-def load(path: str | os.PathLike[str]) -> SparseMF | Popularity:
-    """Read a saved model back; the file is checked, not trusted.
-
-    Parameters
-    ----------
-    path : path
-        A file made by `save`.
-
-    Returns
-    -------
-    SparseMF or Popularity
-        The model, ready to recommend.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is no model, damaged, altered, or of a newer version.
-    """
-    header, arrays = storage.read(path)
-    models: dict[str, type[SparseMF] | type[Popularity]] = {
-        model.name: model for model in (SparseMF, Popularity)
-    }
-    try:
-        return models[header["model"]]._from_file(header, arrays)
-    except (LookupError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"path must be that of a model file of this library: got {str(path)!r}, in which "
-            f"something is missing or unsound ({error}); save the model again"
-        ) from None
