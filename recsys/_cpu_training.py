@@ -139,21 +139,19 @@ def one_over_length(values, start, stop):
 
 
 @kernel
-def by_product(indptr, values, start, stop, user_values, candidates, scores, slopes, along):
-    """Turn slopes by cosine into slopes by product, and write how rows are pulled along themselves.
+def by_product(scores, slopes, inverse, length):
+    """Turn slopes by cosine into slopes by product; return how the user is pulled along itself.
 
-    A row w is pulled along itself by along times w: that of the user comes first. Its part of
-    the gradient keeps the cosine from growing with the length.
+    inverse (one over the candidates' lengths) becomes how their rows are pulled along themselves:
+    a row w by inverse times w. That part of the gradient does not let a cosine gain by length.
     """
-    length = one_over_length(user_values, start, stop)
-    along[0] = 0
-    for c in range(candidates.size):
-        i = candidates[c]
-        own = one_over_length(values, indptr[i], indptr[i + np.uint32(1)])
+    user = np.float32(0)
+    for c in range(scores.size):
         radial = -slopes[c] * scores[c]
-        slopes[c] *= length * own
-        along[0] += radial * length * length
-        along[c + 1] = radial * own * own
+        slopes[c] *= length * inverse[c]
+        user += radial * length * length
+        inverse[c] *= radial * inverse[c]
+    return user
 
 
 @kernel
@@ -199,7 +197,8 @@ def visit(order, sampler, users, items, loss, optimizer, decay, scratch, notes):
     taste, contrast = scratch[0], scratch[1]
     candidates = np.empty(n + 1, np.uint32)
     scores, slopes = np.empty(n + 1, np.float32), np.empty(n + 1, np.float32)
-    along = np.zeros(n + 2, np.float32)
+    along = np.zeros(n + 1, np.float32)
+    length, own = np.float32(1), np.float32(0)
     total = 0.0
     for e in order:
         u = owners[e]
@@ -214,18 +213,20 @@ def visit(order, sampler, users, items, loss, optimizer, decay, scratch, notes):
             length = one_over_length(u_val, start, stop)
             for c in range(n + 1):
                 i = candidates[c]
-                scores[c] *= length * one_over_length(v_val, v_ptr[i], v_ptr[i + one])
+                along[c] = one_over_length(v_val, v_ptr[i], v_ptr[i + one])
+                scores[c] *= length * along[c]
         total += derive(loss_code, margin, weight, scores, slopes)
         confidence = scale * np.log1p(data[e])
         for c in range(n + 1):
             slopes[c] *= confidence
         if loss_code == COSINE:
-            by_product(v_ptr, v_val, start, stop, u_val, candidates, scores, slopes, along)
+            own = by_product(scores, slopes, along, length)
         if notes is None:
             for c in range(n + 1):
                 i = candidates[c]
-                add(v_ind, v_val, v_ptr[i], v_ptr[i + one], slopes[c], contrast)
-            pull = decay + along[0]
+                if slopes[c] != 0:
+                    add(v_ind, v_val, v_ptr[i], v_ptr[i + one], slopes[c], contrast)
+            pull = decay + own
             move(
                 u_ind,
                 u_val,
@@ -241,8 +242,10 @@ def visit(order, sampler, users, items, loss, optimizer, decay, scratch, notes):
             )
             for c in range(n + 1):
                 first, last = v_ptr[candidates[c]], v_ptr[candidates[c] + one]
+                if slopes[c] == 0:  # beyond the margin: nothing is learned of it
+                    continue
                 clear(v_ind, first, last, contrast)
-                pull = decay + along[c + 1]
+                pull = decay + along[c]
                 move(
                     v_ind,
                     v_val,

@@ -22,7 +22,7 @@ from sparsenum.topology import cosine_fraction, random_start, rewire
 Dense = NDArray[np.float32]
 
 STEPS = 16  # in an epoch; each propagates through the whole graph, whatever it learns from
-RATE = 0.01
+RATE = 0.1
 MAX_LAYERS = 16
 
 
@@ -51,7 +51,7 @@ class LightGCN(SparseMF):
     recipe : {"dsl", "static"}, default "dsl"
         As for `SparseMF`.
     learning_rate : float, optional
-        Of Adam; falls linearly to a tenth, from 0.01 by default.
+        Of Adam; falls linearly to a tenth, from 0.1 by default.
     weight_decay : float, default 0.03
         L2 penalty on the active weights in each step.
     patience, validation
@@ -175,15 +175,15 @@ class Graph(NamedTuple):
         return DenseScores(*self.propagate(users.to_dense(), items.to_dense()))
 
 
-class DenseScores(NamedTuple):
+class DenseScores:
     """Scores from two dense tables."""
 
-    users: Dense
-    items: Dense
+    def __init__(self, users: Dense, items: Dense) -> None:
+        self.users, self.items = users, items
 
     def __call__(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the scores of all items for some users, shape (len(rows), n_items)."""
-        return self.users[rows] @ self.items.T
+        return np.asarray(self.users[rows] @ self.items.T, np.float32)
 
 
 def train(

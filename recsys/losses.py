@@ -31,6 +31,6 @@ class Loss(NamedTuple):
 LOSSES = {
     "bpr": Loss(0, 1),  # mean_j softplus(s_j - s_i)
     "bce": Loss(1, 4),  # softplus(-s_i) + mean_j softplus(s_j)
-    "softmax": Loss(2, 32),  # log(exp(s_i) + sum_j exp(s_j)) - s_i
-    "ccl": Loss(3, 64, margin=0.4, weight=10.0),  # 1 - s_i + weight mean_j [s_j - m]+
+    "softmax": Loss(2, 16),  # log(exp(s_i) + sum_j exp(s_j)) - s_i
+    "ccl": Loss(3, 16, margin=0.4, weight=10.0),  # 1 - s_i + weight mean_j [s_j - m]+
 }

@@ -53,7 +53,7 @@ class SparseMF(Recommender):
         Its state lives on active weights alone: one number for each, three, or none.
     n_negatives : int, optional
         Items drawn for each interaction, which have an equal part in the loss; by default 1 for
-        "bpr", 4 for "bce", 32 for "softmax", 64 for "ccl".
+        "bpr", 4 for "bce", 16 for "softmax" and "ccl".
     learning_rate : float, optional
         Falls linearly to a tenth; starts at 0.1 by default with "adagrad", 0.003 with "adam",
         0.05 with "sgd".
