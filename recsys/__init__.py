@@ -1,7 +1,17 @@
 """Recommenders trained from a table under a fixed parameter budget."""
 
 from recsys.interactions import Interactions, ReadReport
-from recsys.models import Popularity, SparseMF, load
+from recsys.lightgcn import LightGCN
+from recsys.loading import load
+from recsys.models import Popularity, SparseMF
 from recsys.split import leave_last
 
-__all__ = ["Interactions", "Popularity", "ReadReport", "SparseMF", "leave_last", "load"]
+__all__ = [
+    "Interactions",
+    "LightGCN",
+    "Popularity",
+    "ReadReport",
+    "SparseMF",
+    "leave_last",
+    "load",
+]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from recsys.recommender import Recommender
 
-MODELS = ("dsl-mf", "static-mf", "popularity")
+MODELS = ("dsl-mf", "static-mf", "dsl-lightgcn", "popularity")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,10 +48,10 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--time", metavar="COL", help="column of times")
     _add_reading(train)
     train.add_argument("--model", choices=MODELS, default="dsl-mf", help="default: %(default)s")
-    train.add_argument("--budget", metavar="B", help="weights: 500000, 10%% or 4MB; default 5%%")
-    train.add_argument("--dim", type=int, metavar="D", help="columns of the tables; default 256")
+    train.add_argument("--budget", metavar="B", help="weights: 500000, 10%% or 4MB")
+    train.add_argument("--dim", type=int, metavar="D", help="columns of the tables")
     train.add_argument("--epochs", type=int, metavar="N", help="passes over the data; default 30")
-    train.add_argument("--learning-rate", type=float, metavar="R", help="default 0.1")
+    train.add_argument("--learning-rate", type=float, metavar="R", help="that of the optimiser")
     train.add_argument("--weight-decay", type=float, metavar="L", help="default 0.03")
     train.add_argument("--seed", type=int, default=0, metavar="S", help="default: %(default)s")
     train.add_argument("--valid", metavar="TABLE", help="held-out events to watch while training")
@@ -227,10 +227,12 @@ def _inspect(arguments: argparse.Namespace) -> None:
 
 
 def _make(name: str, options: dict[str, Any]) -> "Recommender":
-    from recsys import Popularity, SparseMF
+    from recsys import LightGCN, Popularity, SparseMF
 
     if name == "popularity":
         return Popularity()
+    if name == "dsl-lightgcn":
+        return LightGCN(**options)
     return SparseMF(recipe="dsl" if name == "dsl-mf" else "static", **options)
 
 

@@ -7,17 +7,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.bpr import Table, Triples, descend, draw_triples, loss_derivative
 from recsys.budget import share_rows
 from recsys.exchange import Tables, exchange, shrink
+from recsys.losses import Loss
+from recsys.optimisers import Optimizer
 from recsys.recipes import Recipe
+from recsys.samples import Samples
+from recsys.steps import Table, descend, loss_derivative
 from sparsenum.sparse import CSR
 from sparsenum.topology import Rewiring, aligned_start, random_start
 
 INIT_SCALE = 0.1  # standard deviation of the first weights
 LAST_RATE = 0.1  # the learning rate falls linearly to this share of its start
 ALIGNED_DIM = 512  # wider tables start at random: aligning takes dim x dim matrices
-BATCH = 2048  # triples of a mini-batch to grow by
+BATCH = 2048  # interactions of a mini-batch to grow by
 MOMENTUM = 0.5  # what is left of an older derivative with each exchange
 FORGOTTEN = 0.02  # smoothed derivatives below this share of the largest are let go
 WATCHED_ROWS = 256  # rows of each table on which the explored share is estimated
@@ -32,7 +35,7 @@ class Epoch:
     epoch : int
         Epochs done.
     loss : float
-        Mean loss of the epoch's triples.
+        Mean loss of the epoch's samples.
     weights, optimiser_floats : int
         Active weights, and numbers of optimiser state: constant throughout, save for pruning,
         which comes down to the budget.
@@ -62,13 +65,16 @@ def train(
     weights: int,
     dim: int,
     *,
+    loss: Loss,
+    optimizer: Optimizer,
+    n_negatives: int,
     epochs: int,
     rate: float,
     decay: float,
     recipe: Recipe,
     row_power: float,
     rng: np.random.Generator,
-    on_epoch: Callable[[Epoch, Tables], None],
+    on_epoch: Callable[[Epoch, Tables], bool],
 ) -> Tables:
     """Train user and item tables on the ranking loss, exchanging weights after each epoch [1]_.
 
@@ -90,18 +96,20 @@ def train(
     begin = time.perf_counter()
     beyond = sum(matrix.shape) * dim - weights  # what is inactive within the budget
     first = weights + round(recipe.excess(0.0) * beyond)
-    tables = first_tables(matrix, first, dim, recipe, row_power, rng)
+    tables = first_tables(matrix, first, dim, optimizer, recipe, row_power, rng)
     watches = [Watch(table.weights, rng) for table in tables]
+    samples = Samples.of(matrix, n_negatives)
     derivative: CSR | None = None
     for epoch in range(epochs):
         progress = epoch / epochs
-        triples = draw_triples(matrix, rng)
-        loss = descend(triples, *tables, rate * (1.0 - (1.0 - LAST_RATE) * progress), decay, rng)
+        samples = samples.drawn_anew(rng)
+        slower = rate * (1.0 - (1.0 - LAST_RATE) * progress)
+        mean = descend(samples, loss, *tables, slower, decay, rng)
         fraction = recipe.fraction(progress)
         wanted = weights + round(recipe.excess((epoch + 1) / epochs) * beyond)
         rewirings: tuple[Rewiring, ...] = ()
         if fraction > 0:
-            derivative = evidence(recipe, triples, tables, derivative, rng)
+            derivative = evidence(recipe, samples, loss, tables, derivative, rng)
             rewirings = exchange(recipe, derivative, tables, fraction, rng)
         elif wanted < tables.n_weights:
             rewirings = shrink(recipe, tables, wanted)
@@ -112,7 +120,7 @@ def train(
         explored = np.average([watch.explored for watch in watches], weights=matrix.shape)
         ledger = Epoch(
             epoch + 1,
-            loss,
+            mean,
             tables.n_weights,
             tables.n_optimiser_floats,
             fraction,
@@ -120,12 +128,19 @@ def train(
             float(explored),
             time.perf_counter() - begin,
         )
-        on_epoch(ledger, tables)
+        if on_epoch(ledger, tables):
+            break
     return tables
 
 
 def first_tables(
-    matrix: CSR, weights: int, dim: int, recipe: Recipe, row_power: float, rng: np.random.Generator
+    matrix: CSR,
+    weights: int,
+    dim: int,
+    optimizer: Optimizer,
+    recipe: Recipe,
+    row_power: float,
+    rng: np.random.Generator,
 ) -> Tables:
     """Choose where the first weights are, and fill them at random."""
     counts = share_rows(weights, matrix, dim, row_power)
@@ -135,12 +150,13 @@ def first_tables(
     if recipe.start == "aligned" and dim <= ALIGNED_DIM:
         taste = matrix.with_data(np.log1p(matrix.data))
         patterns = aligned_start(taste, *counts, dim, rng=rng, index_dtype=np.uint16)
-    return Tables(*(Table.start(pattern, INIT_SCALE, rng) for pattern in patterns))
+    return Tables(*(Table.start(pattern, INIT_SCALE, optimizer, rng) for pattern in patterns))
 
 
 def evidence(
     recipe: Recipe,
-    triples: Triples,
+    samples: Samples,
+    loss: Loss,
     tables: Tables,
     before: CSR | None,
     rng: np.random.Generator,
@@ -153,27 +169,17 @@ def evidence(
     """
     if recipe.grow == "random":
         return None
+    chosen = None
     if recipe.grow == "batch":
-        triples = one_batch(triples, rng)
-    derivative = loss_derivative(triples, *tables)
+        n = samples.users.size
+        chosen = np.sort(rng.choice(n, min(n, BATCH), replace=False))
+    derivative = loss_derivative(samples, loss, *tables, chosen)
     if recipe.grow != "momentum" or before is None:
         return derivative
     smooth = MOMENTUM * before.to_scipy() + derivative.to_scipy()
     smooth.data[np.abs(smooth.data) < FORGOTTEN * np.abs(smooth.data).max()] = 0
     smooth.eliminate_zeros()
     return CSR.from_scipy(smooth)
-
-
-def one_batch(triples: Triples, rng: np.random.Generator) -> Triples:
-    """Draw a mini-batch of an epoch's triples, in their order."""
-    n = triples.users.size
-    chosen = np.sort(rng.choice(n, min(n, BATCH), replace=False))
-    return Triples(
-        triples.users[chosen],
-        triples.positives[chosen],
-        triples.negatives[chosen],
-        triples.confidence[chosen],
-    )
 
 
 class Watch:

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.bpr import Table, gradient_blocks
 from recsys.recipes import Recipe
+from recsys.steps import Table, gradient_blocks
 from sparsenum import topology
 from sparsenum.sparse import CSR, transpose
 from sparsenum.topology import Rewiring
@@ -32,7 +32,7 @@ class Tables(NamedTuple):
     @property
     def n_optimiser_floats(self) -> int:
         """Numbers of optimiser state of both."""
-        return self.users.squares.size + self.items.squares.size
+        return self.users.state.size + self.items.state.size
 
 
 class Pull:

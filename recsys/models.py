@@ -1,6 +1,5 @@
 """The models: sparse factors trained under a budget, and popularity to compare with."""
 
-import os
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, ClassVar, Literal, Self
@@ -8,20 +7,22 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys import dsl, storage
+from recsys import dsl
 from recsys.budget import parse_budget
 from recsys.exchange import Tables
 from recsys.factors import FactorScores
-from recsys.interactions import Interactions, read_pairs
-from recsys.ranking import ranking_metrics
+from recsys.interactions import Interactions
+from recsys.losses import LOSSES
+from recsys.optimisers import OPTIMIZERS
 from recsys.recipes import RECIPES
 from recsys.recommender import Recommender, rows_from_counts
+from recsys.stopping import Monitor, hold_out
 from recsys.table import Source
 from sparsenum._check import choice, positive, whole
 from sparsenum.sparse import CSR
 
 MAX_DIM = 2**16  # columns are stored in 16 bits
-VALID_LOOKS = 10  # evaluations on the validation table during training, about
+MAX_NEGATIVES = 10_000
 
 
 class SparseMF(Recommender):
@@ -53,10 +54,24 @@ class SparseMF(Recommender):
     row_power : float, default 0.0
         Weights of a user or item grow with this power of its number of events, from 0 (rows
         as equal as can be) to 1.
-    learning_rate : float, default 0.1
-        Of Adagrad; falls linearly to a tenth.
+    loss : {"bpr", "bce", "softmax", "ccl"}, default "bpr"
+        Of the item taken against items drawn: Bayesian personalised ranking [2]_, binary cross
+        entropy, sampled softmax, or cosine contrastive [3]_.
+    optimizer : {"adagrad", "adam", "sgd"}, default "adagrad"
+        Its state lives on active weights alone: one number for each, three, or none.
+    n_negatives : int, optional
+        Items drawn for each interaction, which have an equal part in the loss; by default 1 for
+        "bpr", 4 for "bce", 16 for "softmax" and "ccl".
+    learning_rate : float, optional
+        Falls linearly to a tenth; starts at 0.1 by default with "adagrad", 0.003 with "adam",
+        0.05 with "sgd".
     weight_decay : float, default 0.03
-        L2 penalty on the active weights of each triple.
+        L2 penalty on the active weights of each sample.
+    patience : int, optional
+        Stop after so many looks at the validation (about ten in all `epochs`) without a better
+        NDCG, and keep the tables of the best look; they are held beside those in training.
+    validation : float, optional
+        Share of `train` to hold back by lot for that, where fit is given no `valid`.
     seed : int, default 0
         Same seed, same table, same machine: same model.
 
@@ -74,9 +89,12 @@ class SparseMF(Recommender):
     .. [1] Wang, Sui, Wu, Zheng, Xiong, "Dynamic Sparse Learning: A Novel Paradigm for Efficient
        Recommendation", WSDM 2024.
     .. [2] Rendle, Freudenthaler, Gantner, Schmidt-Thieme, "BPR", UAI 2009.
+    .. [3] Mao et al., "SimpleX: A Simple and Strong Baseline for Collaborative Filtering", CIKM
+       2021.
     """
 
     name: ClassVar[str] = "sparse-mf"
+    recipes: ClassVar[tuple[str, ...]] = tuple(RECIPES)
     user_table_: CSR
     item_table_: CSR
     n_weights_: int
@@ -89,8 +107,13 @@ class SparseMF(Recommender):
         epochs: int = 30,
         recipe: Literal["dsl", "dsl-paper", "rigl", "set", "static", "prune"] = "dsl",
         row_power: float = 0.0,
-        learning_rate: float = 0.1,
+        loss: Literal["bpr", "bce", "softmax", "ccl"] = "bpr",
+        optimizer: Literal["adagrad", "adam", "sgd"] = "adagrad",
+        n_negatives: int | None = None,
+        learning_rate: float | None = None,
         weight_decay: float = 0.03,
+        patience: int | None = None,
+        validation: float | None = None,
         seed: int = 0,
     ) -> None:
         self.budget = budget
@@ -98,8 +121,13 @@ class SparseMF(Recommender):
         self.epochs = epochs
         self.recipe = recipe
         self.row_power = row_power
+        self.loss = loss
+        self.optimizer = optimizer
+        self.n_negatives = n_negatives
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
+        self.patience = patience
+        self.validation = validation
         self.seed = seed
 
     def fit(
@@ -117,7 +145,7 @@ class SparseMF(Recommender):
             What users took; weights count on a logarithmic scale.
         valid : table or path, optional
             Held-out events with the same columns, evaluated about ten times on the way. They are
-            watched, not learned from: training does not stop by them.
+            watched, not learned from; training stops by them if `patience` says so.
         on_epoch : callable, optional
             Called with each new entry of `history_`.
 
@@ -134,11 +162,9 @@ class SparseMF(Recommender):
         """
         dim = whole(self.dim, "dim", lower=1, upper=MAX_DIM)
         epochs = whole(self.epochs, "epochs", lower=1)
-        choice(self.recipe, "recipe", RECIPES)
-        row_power = 0.0
-        if self.row_power != 0:
-            row_power = positive(self.row_power, "row_power", "0 makes all rows equal")
-        rate = positive(self.learning_rate, "learning_rate", "0.1 is a good start")
+        rng = np.random.default_rng(whole(self.seed, "seed"))
+        patience = None if self.patience is None else whole(self.patience, "patience", lower=1)
+        recipe = RECIPES[choice(self.recipe, "recipe", self.recipes)]
         decay = 0.0
         if self.weight_decay != 0:
             remedy = "0.03 is a good start, and 0 leaves it out"
@@ -146,45 +172,46 @@ class SparseMF(Recommender):
         if train.n_items < 2:
             raise ValueError("train must have at least two items to rank one above another: got 1")
         n_weights = parse_budget(self.budget, train.n_users + train.n_items, dim)
-        held = None
-        if valid is not None:
-            columns = {"user": str(train.columns["user"]), "item": str(train.columns["item"])}
-            held = read_pairs(valid, **columns, users=train.users, items=train.items)[0]
-        history: list[dict[str, Any]] = []
+        matrix, held = hold_out(train, valid, self.validation, patience, rng)
+        monitor = Monitor(held, matrix, epochs, patience, on_epoch)
+        plan = {"dim": dim, "epochs": epochs, "decay": decay, "recipe": recipe}
+        tables = self._learn(matrix, n_weights, monitor, rng=rng, **plan)
+        self._remember(train)
+        self.user_table_, self.item_table_ = monitor.best or tables
+        self.n_weights_, self.history_ = n_weights, monitor.history
+        return self
 
-        def keep(epoch: dsl.Epoch, tables: Tables) -> None:
-            entry = asdict(epoch)
-            if not np.isfinite(epoch.loss):
-                raise ValueError(
-                    f"learning_rate must let the training converge: got {rate:g}, which led to a "
-                    f"loss of {epoch.loss} in epoch {epoch.epoch}; 0.1 is a good start"
-                )
-            if held is not None and (
-                epoch.epoch % max(1, epochs // VALID_LOOKS) == 0 or epoch.epoch == epochs
-            ):
-                current = FactorScores(tables.users.weights, tables.items.weights)
-                k = min(20, train.n_items)
-                entry |= ranking_metrics(current, held, train.matrix, k)
-            history.append(entry)
-            if on_epoch is not None:
-                on_epoch(entry)
+    def _learn(self, matrix: CSR, weights: int, monitor: Monitor, **plan: Any) -> tuple[CSR, CSR]:
+        loss = LOSSES[choice(self.loss, "loss", LOSSES)]
+        optimizer = OPTIMIZERS[choice(self.optimizer, "optimizer", OPTIMIZERS)]
+        n = loss.n_negatives
+        if self.n_negatives is not None:
+            n = whole(self.n_negatives, "n_negatives", lower=1, upper=MAX_NEGATIVES)
+        rate, row_power = self._rate(optimizer.rate), 0.0
+        if self.row_power != 0:
+            row_power = positive(self.row_power, "row_power", "0 makes all rows equal")
+
+        def see(epoch: dsl.Epoch, tables: Tables) -> bool:
+            pair = tables.users.weights, tables.items.weights
+            return monitor.see(asdict(epoch), pair, FactorScores)
 
         tables = dsl.train(
-            train.matrix,
-            n_weights,
-            dim,
-            epochs=epochs,
+            matrix,
+            weights,
+            loss=loss,
+            optimizer=optimizer,
+            n_negatives=n,
             rate=rate,
-            decay=decay,
-            recipe=RECIPES[self.recipe],
             row_power=row_power,
-            rng=np.random.default_rng(whole(self.seed, "seed")),
-            on_epoch=keep,
+            on_epoch=see,
+            **plan,
         )
-        self._remember(train)
-        self.user_table_, self.item_table_ = tables.users.weights, tables.items.weights
-        self.n_weights_, self.history_ = n_weights, history
-        return self
+        return tables.users.weights, tables.items.weights
+
+    def _rate(self, default: float) -> float:
+        if self.learning_rate is None:
+            return default
+        return positive(self.learning_rate, "learning_rate", f"{default:g} is a good start")
 
     @property
     def scorer(self) -> FactorScores:
@@ -333,36 +360,3 @@ class Popularity(Recommender):
         if model.counts_.dtype != np.float32 or model.counts_.shape != shape[1:]:
             raise ValueError("the file's counts do not fit its items")
         return model
-
-
-def load(path: str | os.PathLike[str]) -> SparseMF | Popularity:
-    """Read a saved model back; the file is checked, not trusted.
-
-    Parameters
-    ----------
-    path : path
-        A file made by `save`.
-
-    Returns
-    -------
-    SparseMF or Popularity
-        The model, ready to recommend.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is no model, damaged, altered, or of a newer version.
-    """
-    header, arrays = storage.read(path)
-    models: dict[str, type[SparseMF] | type[Popularity]] = {
-        model.name: model for model in (SparseMF, Popularity)
-    }
-    try:
-        return models[header["model"]]._from_file(header, arrays)
-    except (LookupError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"path must be that of a model file of this library: got {str(path)!r}, in which "
-            f"something is missing or unsound ({error}); save the model again"
-        ) from None

@@ -93,6 +93,19 @@ class Recommender(ABC):
         """Return the parameters the model was made with, by name."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters by name, as scikit-learn asks for them; none holds others."""
+        return self.parameters()
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters by name and return the model, as scikit-learn does."""
+        known = self.parameters()
+        for name, value in params.items():
+            if name not in known:
+                raise ValueError(f"{name!r} is no parameter: expected one of {', '.join(known)}")
+            setattr(self, name, value)
+        return self
+
     def _remember(self, train: Interactions) -> None:
         self.users_, self.items_ = train.users, train.items
         self.seen_, self.columns_ = train.matrix, train.columns

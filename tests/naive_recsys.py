@@ -20,34 +20,28 @@ def taken(matrix, user):
     return set(matrix.indices[matrix.indptr[user] : matrix.indptr[user + 1]].tolist())
 
 
-# Bayesian personalised ranking: the loss of a triple is -c log sigmoid(w_u . (v_i - v_j)).
+# Losses of the scores s of an item taken, first, and of items drawn.
+
+LOSSES = {
+    "bpr": lambda s: np.mean(np.logaddexp(0, s[1:] - s[0])),
+    "bce": lambda s: np.logaddexp(0, -s[0]) + np.mean(np.logaddexp(0, s[1:])),
+    "softmax": lambda s: np.log(np.sum(np.exp(s))) - s[0],
+    "ccl": lambda s: 1 - s[0] + 10 * np.mean(np.maximum(s[1:] - 0.4, 0)),
+}
 
 
-def margins(triples, U, V):
-    """Return w_u . (v_i - v_j) of each triple."""
-    return np.array([U[u] @ (V[i] - V[j]) for u, i, j, _ in triples])
+def loss(name, taste, rows):
+    """Return the loss of a user's row against the candidates' rows."""
+    scores = rows @ taste
+    if name == "ccl":
+        lengths = np.sqrt(np.sum(rows**2, axis=1) + 1e-4)
+        scores = scores / lengths / np.sqrt(taste @ taste + 1e-4)
+    return float(LOSSES[name](scores))
 
 
-def pulls(triples, U, V):
-    """Return minus the derivative of each triple's loss with respect to its margin."""
-    c = np.array([c for *_, c in triples])
-    return c / (1 + np.exp(margins(triples, U, V)))
-
-
-def loss(triples, U, V):
-    """Return the total loss, each triple by its confidence."""
-    c = np.array([c for *_, c in triples])
-    return float(np.sum(c * np.logaddexp(0, -margins(triples, U, V))))
-
-
-def gradients(triples, U, V):
-    """Return the gradient of the total loss with respect to every position of both tables."""
-    dU, dV = np.zeros_like(U), np.zeros_like(V)
-    for (u, i, j, _), pull in zip(triples, pulls(triples, U, V), strict=True):
-        dU[u] -= pull * (V[i] - V[j])
-        dV[i] -= pull * U[u]
-        dV[j] += pull * U[u]
-    return dU, dV
+def total_loss(name, samples, U, V):
+    """Return the loss of (user, candidates, confidence) in all."""
+    return sum(c * loss(name, U[u], V[items]) for u, items, c in samples)
 
 
 def numeric_gradient(f, X, step=1e-5):
@@ -64,33 +58,58 @@ def numeric_gradient(f, X, step=1e-5):
 
 
 class DenseTable:
-    """A dense table with Adagrad, of which only the active positions learn."""
+    """A dense table with its optimiser, of which only the active positions learn."""
 
-    def __init__(self, values, squares, active):
-        self.values, self.squares = values.astype(np.float64), squares.astype(np.float64)
-        self.active = active
+    def __init__(self, values, active, optimizer):
+        self.values, self.active, self.optimizer = values * active, active, optimizer
+        self.squares = np.full(values.shape, 1e-6)
+        self.steps, self.mean, self.mean_square = np.zeros((3, *values.shape))
 
     def step(self, row, gradient, rate):
-        """Go down the gradient in one row (Duchi et al. 2011)."""
-        for column in np.flatnonzero(self.active[row]):
-            self.squares[row, column] += gradient[column] ** 2
-            size = rate / math.sqrt(self.squares[row, column])
-            self.values[row, column] -= size * gradient[column]
+        """Go down the gradient in one row."""
+        for place in zip([row] * len(gradient), range(len(gradient)), strict=True):
+            if self.active[place]:
+                self.values[place] -= rate * self.direction(place, gradient[place[1]])
+
+    def direction(self, place, g):
+        """Return the step of a weight (Duchi et al. 2011; Kingma and Ba 2015), rate aside."""
+        if self.optimizer == "sgd":
+            return g
+        if self.optimizer == "adagrad":
+            self.squares[place] += g**2
+            return g / math.sqrt(self.squares[place])
+        self.steps[place] += 1
+        self.mean[place] += 0.1 * (g - self.mean[place])
+        self.mean_square[place] += 0.001 * (g**2 - self.mean_square[place])
+        mean = self.mean[place] / (1 - 0.9 ** self.steps[place])
+        mean_square = self.mean_square[place] / (1 - 0.999 ** self.steps[place])
+        return mean / (math.sqrt(mean_square) + 1e-8)
 
 
-def bpr_epoch(order, triples, users, items, rate, decay):
-    """Take one Adagrad step for each triple; return the mean of -log sigmoid(margin)."""
+def epoch(name, samples, users, items, rate, decay):
+    """Take one step for each sample; return the mean loss."""
     total = 0.0
-    for e in order:
-        u, i, j, _ = triples[e]
-        U, V = users.values, items.values
-        taste, contrast = U[u].copy(), V[i] - V[j]
-        (pull,) = pulls([triples[e]], U, V)
-        total += np.logaddexp(0, -margins([triples[e]], U, V)[0])
-        users.step(u, decay * U[u] - pull * contrast, rate)
-        items.step(i, decay * V[i] - pull * taste, rate)
-        items.step(j, decay * V[j] + pull * taste, rate)
-    return total / len(order)
+    for u, candidates, confidence in samples:
+        taste, rows = users.values[u].copy(), items.values[candidates]
+        total += loss(name, taste, rows)
+        by_user = numeric_gradient(lambda taste=taste, rows=rows: loss(name, taste, rows), taste)
+        by_rows = numeric_gradient(lambda taste=taste, rows=rows: loss(name, taste, rows), rows)
+        users.step(u, decay * taste + confidence * by_user, rate)
+        for c, (item, slope) in enumerate(zip(candidates, by_rows, strict=True)):
+            if name != "ccl" or c == 0 or slope.any():  # within the margin all is well
+                items.step(item, decay * items.values[item] + confidence * slope, rate)
+    return total / len(samples)
+
+
+def propagated(pattern, layers):
+    """Return the mean of the powers of the normalised adjacency of users and items."""
+    n = sum(pattern.shape)
+    A = np.zeros((n, n))
+    A[: len(pattern), len(pattern) :] = pattern
+    A += A.T
+    roots = np.sqrt(np.maximum(A.sum(axis=1), 1))
+    A /= roots[:, None] * roots
+    return sum(np.linalg.matrix_power(A, power) for power in range(layers + 1)) / (layers + 1)
 
 
 # Ranking, with dicts of sets.

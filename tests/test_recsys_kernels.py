@@ -1,7 +1,6 @@
 """Kernels, gradient and exchange of the recommender against dense twins."""
 
-from itertools import pairwise
-from typing import NamedTuple
+from itertools import pairwise, product
 
 import naive_recsys as naive
 import numpy as np
@@ -11,143 +10,172 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from recsys import Interactions, SparseMF, _cpu, bpr, dsl
+from recsys import Interactions, SparseMF, _cpu, _cpu_training, dsl, steps
+from recsys.losses import LOSSES
+from recsys.optimisers import CORRECTED, OPTIMIZERS
+from recsys.samples import Samples
 
-sizes = st.integers(1, 6)
-weights = st.integers(-2000, 2000).map(lambda x: x / 1000)
-
-
-class Case(NamedTuple):
-    """Two tables with state, and triples in order of the users."""
-
-    users: naive.DenseTable
-    items: naive.DenseTable
-    triples: list
-
-    @property
-    def tables(self):
-        return tuple(
-            bpr.Table(
-                naive.compressed(table.values, table.active),
-                table.squares[table.active].astype(np.float32),
-            )
-            for table in (self.users, self.items)
-        )
-
-    @property
-    def columns(self):
-        *codes, confidence = zip(*self.triples, strict=True)
-        return *(np.array(code, np.uint32) for code in codes), np.array(confidence, np.float32)
+N_USERS, N_ITEMS, DIM = 9, 40, 6
+CASES = list(product(LOSSES, OPTIMIZERS, (1, 3)))
 
 
-@st.composite
-def tables(draw, n, d):
-    """A table whose rows may be empty, full, or hold zeros."""
-    active = draw(hnp.arrays(np.bool_, (n, d)))
-    values = draw(hnp.arrays(np.float64, (n, d), elements=weights)) * active
-    squares = draw(hnp.arrays(np.float64, (n, d), elements=st.sampled_from([bpr.FRESH, 0.5, 9.0])))
-    return naive.DenseTable(values, squares, active)
+def twins(optimizer, seed):
+    """Two tables, and the same dense. Rows may be empty or full, and active weights zero."""
+    rng = np.random.default_rng(seed)
+    pairs = []
+    for n in (N_USERS, N_ITEMS):
+        active = rng.random((n, DIM)) < rng.choice([0.0, 0.5, 1.0], (n, 1), p=[0.1, 0.7, 0.2])
+        values = np.round(rng.normal(size=(n, DIM)), 3) * (rng.random((n, DIM)) < 0.9)
+        rule = OPTIMIZERS[optimizer]
+        weights = naive.compressed(values, active)
+        table = steps.Table(weights, rule.start(weights.nnz), rule)
+        pairs.append((table, naive.DenseTable(values, active, optimizer)))
+    return tuple(zip(*pairs, strict=True))
 
 
-@st.composite
-def cases(draw):
-    n, m, d = draw(sizes), draw(sizes), draw(sizes)
-    user, item = st.integers(0, n - 1), st.integers(0, m - 1)
-    triple = st.tuples(user, item, item, st.sampled_from([0.5, 1.0, 2.0]))
-    triples = sorted(draw(st.lists(triple, min_size=1, max_size=12)), key=lambda t: t[0])
-    return Case(draw(tables(n, d)), draw(tables(m, d)), triples)
+def interactions_of(seed, n_negatives):
+    rng = np.random.default_rng(seed)
+    pattern = rng.random((N_USERS, N_ITEMS)) < 0.1
+    matrix = naive.compressed(rng.integers(1, 9, pattern.shape), pattern, np.uint32)
+    return Samples.of(matrix, n_negatives).drawn_anew(rng)
 
 
-@given(cases(), st.randoms(use_true_random=False), st.sampled_from([0.0, 0.03, 0.5]))
-def test_an_epoch_equals_its_twin(case, random, decay):
-    order = random.sample(range(len(case.triples)), len(case.triples))
-    users, items = case.tables
-    scratch = np.zeros((2, case.users.active.shape[1]), np.float32)
-    loss = _cpu.bpr_epoch(
-        np.array(order),
-        *case.columns,
+def listed(samples, loss, users, items):
+    """Every (user, candidates, confidence), and the derivatives by the candidates' products."""
+    dim = users.weights.shape[1]
+    shape = (samples.users.size, 1 + samples.n_negatives)
+    chosen, out = np.zeros(shape, np.uint32), np.zeros(shape, np.float32)
+    _cpu_training.visit(
+        np.arange(shape[0], dtype=np.uint32),
+        samples.arrays(),
         users.arrays(),
         items.arrays(),
-        np.float32(0.1),
-        np.float32(decay),
-        scratch,
+        loss.constants(),
+        users.optimizer.constants(0.0),
+        np.float32(0),
+        np.zeros((2, dim), np.float32),
+        (chosen, out),
     )
-    expected = naive.bpr_epoch(order, case.triples, case.users, case.items, 0.1, decay)
-    assert loss == pytest.approx(expected, rel=1e-4, abs=1e-6)
-    assert not scratch.any()
-    for table, twin in ((users, case.users), (items, case.items)):
-        np.testing.assert_allclose(table.weights.data, twin.values[twin.active], 1e-3, 1e-4)
-        np.testing.assert_allclose(table.squares, twin.squares[twin.active], 1e-3, 1e-6)
+    confidence = np.log1p(samples.matrix.data.astype(np.float64))
+    confidence /= confidence.mean()
+    return list(zip(samples.users, chosen, confidence, strict=True)), out
 
 
-@given(cases(), st.floats(0, 0.5))
-def test_rows_without_a_triple_are_left_as_they_are(case, decay):
-    before, after = case.tables, case.tables
-    n = len(case.triples)
-    triples = bpr.Triples(*case.columns)
-    bpr.descend(triples, *after, 0.1, decay, np.random.default_rng(n))
-    touched = (set(triples.users), {*triples.positives, *triples.negatives})
-    for old, new, rows in zip(before, after, touched, strict=True):
-        idle = [row for row in range(old.weights.shape[0]) if row not in rows]
-        idle = np.isin(np.repeat(np.arange(old.weights.shape[0]), old.weights.row_counts), idle)
-        np.testing.assert_array_equal(new.weights.data[idle], old.weights.data[idle])
-        np.testing.assert_array_equal(new.squares[idle], old.squares[idle])
-        np.testing.assert_array_equal(new.weights.indices, old.weights.indices)
-
-
-def test_loss_of_margins_far_from_zero():
-    for margin in (-200.0, -40.0, -29.0, 0.0, 40.0, 200.0):
-        case = Case(
-            naive.DenseTable(np.array([[margin]]), np.ones((1, 1)), np.ones((1, 1), bool)),
-            naive.DenseTable(np.array([[1.0], [0.0]]), np.ones((2, 1)), np.ones((2, 1), bool)),
-            [(0, 0, 1, 1.0)],
+@pytest.mark.parametrize(("name", "optimizer", "n"), CASES)
+def test_an_epoch_equals_its_twin(name, optimizer, n):
+    loss = LOSSES[name]
+    for seed in range(3):
+        (users, items), dense = twins(optimizer, seed)
+        samples = interactions_of(seed, n)
+        rows, _ = listed(samples, loss, users, items)
+        # An item drawn twice moves between its steps; the twin does not follow that.
+        single = [e for e, (_, items_of_e, _) in enumerate(rows) if len({*items_of_e}) == n + 1]
+        assert len(single) > 20
+        order = np.random.default_rng(seed).permutation(np.array(single, np.uint32))
+        scratch = np.zeros((2, DIM), np.float32)
+        mean = _cpu_training.visit(
+            order,
+            samples.arrays(),
+            users.arrays(),
+            items.arrays(),
+            loss.constants(),
+            users.optimizer.constants(0.02),
+            np.float32(0.3),
+            scratch,
+            None,
         )
-        tables = case.tables
-        got = bpr.descend(bpr.Triples(*case.columns), *tables, 0.1, 0.0, np.random.default_rng(0))
-        assert got == pytest.approx(np.logaddexp(0, -margin), rel=1e-5, abs=1e-30)
-        assert all(np.isfinite(table.weights.data).all() for table in tables)
+        expected = naive.epoch(name, [rows[e] for e in order], *dense, 0.02, 0.3)
+        assert mean == pytest.approx(expected, rel=1e-3)
+        assert not scratch.any()
+        for table, twin in zip((users, items), dense, strict=True):
+            active = twin.values[twin.active]
+            np.testing.assert_allclose(table.weights.data, active, 5e-3, 1e-3)
+            assert not (twin.values[~twin.active]).any()
 
 
-@given(cases())
-def test_coefficients_equal_their_twin(case):
-    users, items = (table.arrays()[:3] for table in case.tables)
-    scratch = np.zeros(case.users.active.shape[1], np.float32)
-    out = np.empty(len(case.triples), np.float32)
-    _cpu.bpr_coefficients(*case.columns, users, items, scratch, out)
-    expected = naive.pulls(case.triples, case.users.values, case.items.values)
-    np.testing.assert_allclose(out, expected, 1e-4, 1e-6)
-    assert not scratch.any()
+def test_state_of_the_optimisers_is_one_number_three_or_none_for_each_weight():
+    for optimizer, numbers in {"adagrad": 1, "adam": 3, "sgd": 0}.items():
+        (users, items), _ = twins(optimizer, 0)
+        assert users.state.shape == (numbers, users.weights.nnz)
+        steps.descend(
+            interactions_of(0, 1), LOSSES["bpr"], users, items, 0.1, 0.0, np.random.default_rng(0)
+        )
+        assert users.state.shape == (numbers, users.weights.nnz)
+        assert (
+            numbers == 0 or (users.state[-1] != np.float32(OPTIMIZERS[optimizer].fresh[-1])).any()
+        )
 
 
-@given(cases(), st.integers(1, 3))
-def test_gradient_of_active_and_inactive_weights_by_finite_differences(case, block):
-    U, V = case.users.values, case.items.values
-    by_differences = [
-        naive.numeric_gradient(lambda: naive.loss(case.triples, U, V), X) for X in (U, V)
-    ]
-    for exact, numeric in zip(naive.gradients(case.triples, U, V), by_differences, strict=True):
-        np.testing.assert_allclose(exact, numeric, 1e-5, 1e-6)
+def test_adam_needs_no_correction_in_the_end():
+    correction = OPTIMIZERS["adam"].constants(1.0)[2]
+    assert correction.size == CORRECTED
+    assert correction[0] == pytest.approx(np.sqrt(0.001) / 0.1)
+    assert correction[-1] == pytest.approx(1, abs=2e-4)
 
-    users, items = case.tables
-    derivative = bpr.loss_derivative(bpr.Triples(*case.columns), users, items)
+
+@pytest.mark.parametrize("name", ["bpr", "bce", "softmax"])
+def test_loss_of_scores_far_from_zero(name):
+    for score in (-200.0, -40.0, -29.0, 0.0, 40.0, 200.0):
+        rule = OPTIMIZERS["sgd"]
+        users, items = (
+            steps.Table(naive.compressed(values, np.ones(values.shape, bool)), rule.start(n), rule)
+            for n, values in ((1, np.array([[score]])), (2, np.array([[1.0], [0.0]])))
+        )
+        matrix = naive.compressed(np.ones((1, 2)), np.array([[1, 0]], bool), np.uint32)
+        samples = Samples.of(matrix, 1)
+        rng = np.random.default_rng(0)
+        got = steps.descend(samples, LOSSES[name], users, items, 0.1, 0.0, rng)
+        extra = np.log(2) if name == "bce" else 0.0
+        lost = 1e-6 if name == "softmax" else 1e-30
+        assert got == pytest.approx(np.logaddexp(0, -score) + extra, rel=1e-5, abs=lost)
+        assert all(np.isfinite(table.weights.data).all() for table in (users, items))
+
+
+@pytest.mark.parametrize(("name", "n"), list(product(LOSSES, (1, 4))))
+def test_gradient_of_active_and_inactive_weights_by_finite_differences(name, n):
+    (users, items), (U, V) = twins("sgd", 5)
+    samples = interactions_of(6, n)
+    rows, _ = listed(samples, LOSSES[name], users, items)
+    derivative = steps.loss_derivative(samples, LOSSES[name], users, items)
     D = derivative.to_scipy().toarray()
-    for product, numeric in zip((D @ V, D.T @ U), by_differences, strict=True):
-        np.testing.assert_allclose(product, numeric, 1e-4, 1e-5)
+    sides = ((U, D @ V.values), (V, D.T @ U.values))
+    for table, product_ in sides:
+        numeric = naive.numeric_gradient(
+            lambda: naive.total_loss(name, rows, U.values, V.values), table.values
+        )
+        asked = ~table.active if name == "ccl" else np.ones(table.active.shape, bool)
+        np.testing.assert_allclose(product_[asked], numeric[asked], 1e-3, 1e-4)
+        assert np.abs(numeric[~table.active]).max() > 0.1
     for start, stop in pairwise(derivative.indptr):
         assert (np.diff(derivative.indices[start:stop].astype(int)) >= 0).all()
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bpr, "BLOCK", block)
-        for by_row, other, numeric in (
-            (derivative, items.weights, by_differences[0]),
-            (bpr.transpose(derivative), users.weights, by_differences[1]),
-        ):
-            blocks = list(bpr.gradient_blocks(by_row, other))
-            assert [start for start, _ in blocks] == list(range(0, by_row.shape[0], block))
-            stacked = np.concatenate([rows for _, rows in blocks])
-            np.testing.assert_allclose(stacked, np.abs(numeric), 1e-4, 1e-5)
+
+@pytest.mark.parametrize("block", [1, 4, 100])
+def test_gradient_comes_in_blocks_of_rows(monkeypatch, block):
+    (users, items), (U, V) = twins("sgd", 5)
+    D = steps.loss_derivative(interactions_of(6, 1), LOSSES["bpr"], users, items)
+    monkeypatch.setattr(steps, "BLOCK", block)
+    for by_row, other, dense in ((D, items, V), (steps.transpose(D), users, U)):
+        blocks = list(steps.gradient_blocks(by_row, other.weights))
+        assert [start for start, _ in blocks] == list(range(0, by_row.shape[0], block))
+        expected = np.abs(by_row.to_scipy().toarray() @ dense.values)
+        np.testing.assert_allclose(np.concatenate([b for _, b in blocks]), expected, 1e-4, 1e-5)
 
 
+def test_the_first_few_of_many_items_drawn_stand_for_all():
+    (users, items), _ = twins("sgd", 1)
+    samples, loss = interactions_of(1, 12), LOSSES["softmax"]
+    rows, slopes = listed(samples, loss, users, items)
+    expected = np.zeros((N_USERS, N_ITEMS))
+    for (u, candidates, _), slope in zip(rows, slopes, strict=True):
+        expected[u, candidates[0]] += slope[0]
+        np.add.at(expected[u], candidates[1:5], 3 * slope[1:5])
+    derivative = steps.loss_derivative(samples, loss, users, items)
+    assert derivative.nnz == 5 * len(rows)
+    np.testing.assert_allclose(derivative.to_scipy().toarray(), expected, 1e-4, 1e-6)
+
+
+sizes = st.integers(1, 6)
 patterns = st.tuples(sizes, sizes).flatmap(lambda shape: hnp.arrays(np.bool_, shape))
 
 
@@ -166,33 +194,52 @@ def test_seen_is_marked_and_hidden_in_the_own_row_only(pattern):
     assert (scores[~pattern[rows]] == 0).all()
 
 
-def test_triples_pair_each_interaction_with_an_item_not_taken():
+def test_items_drawn_are_uniform_among_those_not_taken():
     rng = np.random.default_rng(7)
     pattern = rng.random((60, 50)).argsort(axis=1) < rng.integers(1, 5, (60, 1))
     matrix = naive.compressed(1 + 99 * rng.random(pattern.shape), pattern, np.uint32)
+    rule = OPTIMIZERS["sgd"]
+    users, items = (
+        steps.Table(empty, rule.start(0), rule)
+        for empty in (
+            naive.compressed(np.ones((n, DIM)), np.zeros((n, DIM), bool)) for n in pattern.shape
+        )
+    )
     drawn = np.zeros(pattern.shape)
-    for _ in range(100):
-        triples = bpr.draw_triples(matrix, rng)
-        pairs = list(zip(triples.users.tolist(), triples.positives.tolist(), strict=True))
-        assert pairs == [tuple(pair) for pair in np.argwhere(pattern).tolist()]
-        for user, negative in zip(triples.users, triples.negatives, strict=True):
-            assert negative not in naive.taken(matrix, user)
-        np.add.at(drawn, (triples.users, triples.negatives), 1)
-    confidence = np.log1p(matrix.data)
-    np.testing.assert_allclose(triples.confidence, confidence / confidence.mean(), 1e-5)
-    # Uniform among what is left: some 5 draws of each of 2,850 free pairs.
+    samples = Samples.of(matrix, 2)
+    for _ in range(50):
+        samples = samples.drawn_anew(rng)
+        rows, _ = listed(samples, LOSSES["bpr"], users, items)
+        pairs = [(user, candidates[0]) for user, candidates, _ in rows]
+        assert pairs == [tuple(pair) for pair in np.argwhere(pattern)]
+        for user, candidates, _ in rows:
+            np.add.at(drawn[user], candidates[1:], 1)
+    assert not drawn[pattern].any()
+    # Some 5 draws of each of 2,850 free pairs.
     counts = pattern.sum(axis=1, keepdims=True)
     expected = np.broadcast_to(100 * counts / (50 - counts), pattern.shape)
-    free = ~pattern
-    chi_square = ((drawn - expected)[free] ** 2 / expected[free]).sum()
-    assert abs(chi_square / free.sum() - 1) < 0.12
+    chi_square = ((drawn - expected)[~pattern] ** 2 / expected[~pattern]).sum()
+    assert abs(chi_square / (~pattern).sum() - 1) < 0.12
 
 
-def test_a_user_who_took_everything_still_gets_triples():
+def test_a_user_who_took_everything_still_gets_samples():
     matrix = naive.compressed(np.ones((2, 3)), np.array([[1, 1, 1], [0, 1, 0]], bool), np.uint32)
-    triples = bpr.draw_triples(matrix, np.random.default_rng(0))
-    assert triples.users.tolist() == [0, 0, 0, 1]
-    assert triples.negatives.max() < 3
+    rule = OPTIMIZERS["sgd"]
+    weights = [naive.compressed(np.ones((n, 2)), np.zeros((n, 2), bool)) for n in (2, 3)]
+    users, items = (steps.Table(w, rule.start(0), rule) for w in weights)
+    rows, _ = listed(Samples.of(matrix, 4), LOSSES["bpr"], users, items)
+    assert [user for user, *_ in rows] == [0, 0, 0, 1]
+    assert max(max(candidates) for _, candidates, _ in rows) < 3
+
+
+def test_the_order_is_a_shuffle_in_rounds():
+    matrix = naive.compressed(np.ones((50, 40)), np.ones((50, 40), bool), np.uint32)
+    samples = Samples.of(matrix, 1)
+    order = samples.order(np.random.default_rng(0))
+    assert order.dtype == np.uint32
+    assert sorted(order) == list(range(2000))
+    assert (np.diff(order.astype(int)) < 0).sum() == 63  # of 64 rounds, each from the first user on
+    assert (order != samples.order(np.random.default_rng(1))).any()
 
 
 def test_weakest_go_and_the_largest_epoch_gradient_among_free_positions_comes(monkeypatch):
@@ -202,9 +249,10 @@ def test_weakest_go_and_the_largest_epoch_gradient_among_free_positions_comes(mo
     looks = []
     exchange, derive = dsl.exchange, dsl.loss_derivative
 
-    def watched_derive(triples, users, items):
-        looks.append([triples, users.weights.to_dense(), items.weights.to_dense()])
-        return derive(triples, users, items)
+    def watched_derive(samples, loss, users, items):
+        rows, _ = listed(samples, loss, users, items)
+        looks.append([rows, users.weights.to_dense(), items.weights.to_dense()])
+        return derive(samples, loss, users, items)
 
     def watched_exchange(recipe, derivative, tables, fraction, rng):
         patterns = [(table.weights.indptr, table.weights.indices) for table in tables]
@@ -218,12 +266,16 @@ def test_weakest_go_and_the_largest_epoch_gradient_among_free_positions_comes(mo
     model = SparseMF(budget="30%", dim=24, epochs=8).fit(interactions)
 
     assert len(looks) == 6
-    for entry, (triples, U, V, fraction, patterns, values, rewirings) in zip(
+    for entry, (rows, U, V, fraction, patterns, values, rewirings) in zip(
         model.history_, looks, strict=False
     ):
-        columns = (triples.users, triples.positives, triples.negatives, triples.confidence)
-        rows = list(zip(*(column.tolist() for column in columns), strict=True))
-        gradients = naive.gradients(rows, U.astype(float), V.astype(float))
+        U, V = U.astype(float), V.astype(float)
+        gradients = [np.zeros_like(U), np.zeros_like(V)]
+        for u, (i, j), confidence in rows:
+            pull = confidence / (1 + np.exp(U[u] @ (V[i] - V[j])))
+            gradients[0][u] -= pull * (V[i] - V[j])
+            gradients[1][i] -= pull * U[u]
+            gradients[1][j] += pull * U[u]
         for gradient, (indptr, indices), data, rewiring in zip(
             gradients, patterns, values, rewirings, strict=True
         ):

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recsys import Interactions, Popularity, SparseMF, bpr, dsl, leave_last
+from recsys import Interactions, Popularity, SparseMF, dsl, leave_last, steps
 from recsys.budget import parse_budget
 from recsys.datasets import shop
 
@@ -48,57 +48,57 @@ def check_layout(weights, dim):
 @pytest.mark.parametrize("recipe", ["dsl", "static"])
 @pytest.mark.parametrize("budget", [70, 400, "25%", "90%", "100%"])
 def test_the_budget_holds_at_every_step(interactions, monkeypatch, recipe, budget):
-    dim, steps, counts = 16, [], []
+    dim, done, counts = 16, [], []
     n_weights = parse_budget(budget, interactions.n_users + interactions.n_items, dim)
 
     def check(tables):
         assert sum(table.weights.nnz for table in tables) == n_weights
-        assert sum(table.squares.size for table in tables) == n_weights
+        assert sum(table.state.size for table in tables) == n_weights
         for table in tables:
             check_layout(table.weights, dim)
-            assert table.squares.dtype == np.float32
-            assert table.squares.shape == table.weights.data.shape
+            assert table.state.dtype == np.float32
+            assert table.state.shape == (1, table.weights.nnz)
         counts.append(np.concatenate([table.weights.row_counts for table in tables]))
         np.testing.assert_array_equal(counts[-1], counts[0])
 
-    descend, exchange, move = dsl.descend, dsl.exchange, bpr.Table.move
+    descend, exchange, move = dsl.descend, dsl.exchange, steps.Table.move
     current = []
 
-    def checked_descend(triples, users, items, *rest):
+    def checked_descend(samples, loss, users, items, *rest):
         current[:] = users, items
         check(current)
-        loss = descend(triples, users, items, *rest)
+        loss = descend(samples, loss, users, items, *rest)
         check(current)
-        steps.append("descend")
+        done.append("descend")
         return loss
 
     def checked_exchange(*arguments):
         rewirings = exchange(*arguments)
         check(current)
-        steps.append("exchange")
+        done.append("exchange")
         return rewirings
 
     def checked_move(table, rewiring):
-        before = table.weights, table.squares
+        before = table.weights, table.state.copy()
         move(table, rewiring)
         check(current)
         born, kept = rewiring.source < 0, rewiring.source[rewiring.source >= 0]
         assert (table.weights.data[born] == 0).all()
-        assert (table.squares[born] == np.float32(bpr.FRESH)).all()
+        assert (table.state[:, born] == np.float32(1e-6)).all()
         np.testing.assert_array_equal(table.weights.data[~born], before[0].data[kept])
         np.testing.assert_array_equal(table.weights.indices[~born], before[0].indices[kept])
-        np.testing.assert_array_equal(table.squares[~born], before[1][kept])
-        steps.append("move")
+        np.testing.assert_array_equal(table.state[:, ~born], before[1][:, kept])
+        done.append("move")
 
     monkeypatch.setattr(dsl, "descend", checked_descend)
     monkeypatch.setattr(dsl, "exchange", checked_exchange)
-    monkeypatch.setattr(bpr.Table, "move", checked_move)
+    monkeypatch.setattr(steps.Table, "move", checked_move)
     model = SparseMF(budget=budget, dim=dim, epochs=8, recipe=recipe)
     model.fit(interactions, on_epoch=lambda entry: check(current))
 
     exchanged = ["exchange", "move", "move"]
     moving, still = ["descend", *exchanged] * 6, ["descend"] * 2  # until 3/4 of the training
-    assert steps == (moving + still if recipe == "dsl" else ["descend"] * 8)
+    assert done == (moving + still if recipe == "dsl" else ["descend"] * 8)
     assert counts[0].min() >= 1
     assert counts[0].max() - counts[0].min() <= 1
     assert model.n_weights_ == n_weights
@@ -110,9 +110,9 @@ def test_static_never_changes_the_pattern_and_dsl_does(interactions, monkeypatch
     patterns = {}
     descend = dsl.descend
 
-    def watched(triples, users, items, *rest):
+    def watched(samples, loss, users, items, *rest):
         seen.append([pattern_of(users), pattern_of(items)])
-        return descend(triples, users, items, *rest)
+        return descend(samples, loss, users, items, *rest)
 
     monkeypatch.setattr(dsl, "descend", watched)
     for recipe in ("static", "dsl"):
@@ -199,7 +199,7 @@ def test_no_dense_table_mask_or_state_is_ever_made():
     assert model.history_[0]["grown"] > 10_000
     # Two blocks of gradient, 4 MB, are there at a time. A dense table of floats is 49 MB at least.
     smallest_mask = n_items * dim  # bytes, one for each position
-    assert 8 * bpr.BLOCK * dim < peak < smallest_mask
+    assert 8 * steps.BLOCK * dim < peak < smallest_mask
 
 
 @pytest.fixture(scope="module")
@@ -255,8 +255,13 @@ def test_parameters_give_back_the_arguments():
         "epochs": 4,
         "recipe": "static",
         "row_power": 0.5,
+        "loss": "bce",
+        "optimizer": "sgd",
+        "n_negatives": 2,
         "learning_rate": 0.5,
         "weight_decay": 0.0,
+        "patience": 3,
+        "validation": 0.2,
         "seed": 6,
     }
     assert SparseMF(**arguments).parameters() == arguments
@@ -277,6 +282,13 @@ def test_parameters_give_back_the_arguments():
         ({"learning_rate": float("inf")}, ValueError, "learning_rate must be positive and finite"),
         ({"learning_rate": "fast"}, TypeError, "learning_rate must be a number"),
         ({"learning_rate": 1e30}, ValueError, "learning_rate must let the training converge"),
+        ({"loss": "hinge"}, ValueError, "Unknown loss 'hinge': expected one of 'bpr', 'bce'"),
+        ({"optimizer": "lbfgs"}, ValueError, "Unknown optimizer 'lbfgs': expected one of"),
+        ({"n_negatives": 0}, ValueError, "n_negatives must be from 1 to 10000: got 0"),
+        ({"patience": 0}, ValueError, "patience must be at least 1: got 0"),
+        ({"patience": 1}, ValueError, "patience must have something to look at.*validation=0.1"),
+        ({"validation": 1.0}, ValueError, "validation must be below 1: got 1.0"),
+        ({"validation": 0}, ValueError, "validation must be positive"),
         ({"weight_decay": float("nan")}, ValueError, "weight_decay must be positive"),
         ({"weight_decay": -0.1}, ValueError, "weight_decay must be positive.*0 leaves it out"),
         ({"weight_decay": "much"}, TypeError, "weight_decay must be a number"),

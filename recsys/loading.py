@@ -1,0 +1,40 @@
+"""Reading saved models back."""
+
+import os
+
+from recsys import storage
+from recsys.lightgcn import LightGCN
+from recsys.models import Popularity, SparseMF
+
+
+def load(path: str | os.PathLike[str]) -> SparseMF | LightGCN | Popularity:
+    """Read a saved model back; the file is checked, not trusted.
+
+    Parameters
+    ----------
+    path : path
+        A file made by `save`.
+
+    Returns
+    -------
+    SparseMF, LightGCN or Popularity
+        The model, ready to recommend.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is no model, damaged, altered, or of a newer version.
+    """
+    header, arrays = storage.read(path)
+    models: dict[str, type[SparseMF] | type[LightGCN] | type[Popularity]] = {
+        model.name: model for model in (SparseMF, LightGCN, Popularity)
+    }
+    try:
+        return models[header["model"]]._from_file(header, arrays)
+    except (LookupError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"path must be that of a model file of this library: got {str(path)!r}, in which "
+            f"something is missing or unsound ({error}); save the model again"
+        ) from None
