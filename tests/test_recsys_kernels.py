@@ -249,7 +249,8 @@ def test_weakest_go_and_the_largest_epoch_gradient_among_free_positions_comes(mo
     looks = []
     exchange, derive = dsl.exchange, dsl.loss_derivative
 
-    def watched_derive(samples, loss, users, items):
+    def watched_derive(samples, loss, users, items, chosen):
+        assert chosen is None
         rows, _ = listed(samples, loss, users, items)
         looks.append([rows, users.weights.to_dense(), items.weights.to_dense()])
         return derive(samples, loss, users, items)

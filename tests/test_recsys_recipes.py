@@ -7,14 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys import Interactions, SparseMF, bpr, dsl, load
+from recsys import Interactions, SparseMF, dsl, load, steps
 from recsys.budget import ROW_FLOOR, share_rows
 from recsys.exchange import Tables, exchange
+from recsys.losses import LOSSES
+from recsys.optimisers import OPTIMIZERS
 from recsys.recipes import RECIPES, Recipe
+from recsys.samples import Samples
 from sparsenum.topology import aligned_start
 
 DIM, EPOCHS = 16, 8
 DYNAMIC = ["dsl", "dsl-paper", "rigl", "set"]
+BPR, ADAGRAD = LOSSES["bpr"], OPTIMIZERS["adagrad"]
 
 
 @pytest.fixture(scope="module")
@@ -32,15 +36,15 @@ def seen(monkeypatch):
 
     def note(*tables):
         for table in tables:
-            assert table.weights.nnz == table.squares.size == int(table.weights.indptr[-1])
+            assert table.weights.nnz == table.state.size == int(table.weights.indptr[-1])
             assert table.weights.row_counts.min() >= 1
         rows.append(np.concatenate([table.weights.row_counts for table in tables]))
 
-    def watched(triples, users, items, *rest):
+    def watched(samples, loss, users, items, *rest):
         note(users, items)
-        loss = descend(triples, users, items, *rest)
+        mean = descend(samples, loss, users, items, *rest)
         note(users, items)
-        return loss
+        return mean
 
     monkeypatch.setattr(dsl, "descend", watched)
     return rows
@@ -57,6 +61,7 @@ def test_the_budget_holds_at_every_step(interactions, seen, monkeypatch, recipe,
         "share": Recipe(dynamic, drop="row-share", grow="random", scope="global"),
     }
     monkeypatch.setattr("recsys.models.RECIPES", RECIPES | more)
+    monkeypatch.setattr(SparseMF, "recipes", tuple(RECIPES | more))
     model = SparseMF(budget=budget, dim=DIM, epochs=EPOCHS, recipe=recipe)
     model.fit(interactions)
     assert {counts.sum() for counts in seen} == {model.n_weights_}
@@ -111,8 +116,8 @@ def test_recipes_are_reproducible_and_come_back_from_disk(interactions, recipe, 
 
 def small(interactions, budget=600):
     rng = np.random.default_rng(0)
-    tables = dsl.first_tables(interactions.matrix, budget, DIM, Recipe(), 0.0, rng)
-    return bpr.draw_triples(interactions.matrix, rng), tables, rng
+    tables = dsl.first_tables(interactions.matrix, budget, DIM, ADAGRAD, Recipe(), 0.0, rng)
+    return Samples.of(interactions.matrix, 1).drawn_anew(rng), tables, rng
 
 
 def test_the_default_starts_aligned_with_the_data_unless_the_table_is_too_wide(
@@ -120,7 +125,7 @@ def test_the_default_starts_aligned_with_the_data_unless_the_table_is_too_wide(
 ):
     def start(recipe):
         rng = np.random.default_rng(0)
-        return dsl.first_tables(interactions.matrix, 600, DIM, recipe, 0.0, rng)
+        return dsl.first_tables(interactions.matrix, 600, DIM, ADAGRAD, recipe, 0.0, rng)
 
     counts = share_rows(600, interactions.matrix, DIM)
     taste = interactions.matrix.with_data(np.log1p(interactions.matrix.data))
@@ -136,10 +141,10 @@ def test_the_default_starts_aligned_with_the_data_unless_the_table_is_too_wide(
 def test_growth_sees_an_epoch_a_batch_their_average_or_nothing(interactions, monkeypatch):
     monkeypatch.setattr(dsl, "BATCH", 50)
     monkeypatch.setattr(dsl, "FORGOTTEN", 0.0)
-    triples, tables, rng = small(interactions)
+    samples, tables, rng = small(interactions)
 
     def evidence(grow, before=None):
-        return dsl.evidence(Recipe(grow=grow), triples, tables, before, rng)
+        return dsl.evidence(Recipe(grow=grow), samples, BPR, tables, before, rng)
 
     def total(derivative):  # an item drawn twice for a user counts twice
         return derivative.to_scipy().toarray()
@@ -156,13 +161,13 @@ def test_growth_sees_an_epoch_a_batch_their_average_or_nothing(interactions, mon
 
 
 def test_momentum_lets_go_of_what_is_small(interactions):
-    triples, tables, rng = small(interactions)
+    samples, tables, rng = small(interactions)
     smooth = None
     recipe = Recipe(grow="momentum")
     sizes = []
     for _ in range(25):
-        triples = bpr.draw_triples(interactions.matrix, rng)
-        smooth = dsl.evidence(recipe, triples, tables, smooth, rng)
+        samples = samples.drawn_anew(rng)
+        smooth = dsl.evidence(recipe, samples, BPR, tables, smooth, rng)
         assert smooth.data.dtype == np.float32
         assert np.abs(smooth.data).min() >= dsl.FORGOTTEN * np.abs(smooth.data).max()
         sizes.append(smooth.nnz)
@@ -170,9 +175,14 @@ def test_momentum_lets_go_of_what_is_small(interactions):
 
 
 def test_a_batch_is_part_of_the_epoch(interactions):
-    triples, _, rng = small(interactions)
-    everything = dsl.one_batch(triples, rng)
-    np.testing.assert_array_equal(everything.negatives, triples.negatives)
+    samples, tables, rng = small(interactions)
+    whole = steps.loss_derivative(samples, BPR, *tables).to_scipy()
+    first = rng.random(interactions.nnz) < 0.5
+    parts = (
+        steps.loss_derivative(samples, BPR, *tables, np.flatnonzero(chosen)).to_scipy()
+        for chosen in (first, ~first)
+    )
+    np.testing.assert_allclose(sum(parts).toarray(), whole.toarray(), atol=1e-6)
 
 
 def test_one_common_threshold_for_both_tables():
@@ -180,7 +190,7 @@ def test_one_common_threshold_for_both_tables():
         user = naive.compressed(scale * np.array([[0.1, 0.2, 0.3]]), np.ones((1, 3), bool))
         values = np.array([[5.0, 0, 0], [0, 4.0, 0]])
         items = naive.compressed(values, values > 0)
-        tables = Tables(*(bpr.Table(w, np.ones(w.nnz, np.float32)) for w in (user, items)))
+        tables = Tables(*(steps.Table(w, ADAGRAD.start(w.nnz), ADAGRAD) for w in (user, items)))
         pull = naive.compressed(np.array([[-1.0, 2.0]]), np.ones((1, 2), bool), np.uint32)
         rng = np.random.default_rng(0)
         return exchange(Recipe(scope="global"), pull, tables, 0.4, rng)
