@@ -160,8 +160,9 @@ def _inverse_root(gram: NDArray[np.float64]) -> NDArray[np.float32]:
     values, vectors = np.linalg.eigh(gram)
     strong = values > NEGLIGIBLE * values[-1]
     vectors *= np.where(strong, np.where(strong, values, 1.0) ** -0.25, 0.0)
-    vectors = vectors.astype(np.float32)
-    return vectors @ vectors.T
+    half = vectors.astype(np.float32)
+    root: NDArray[np.float32] = half @ half.T
+    return root
 
 
 def _products(A: CSR, B: CSR) -> Iterator[tuple[int, NDArray[Any]]]:
