@@ -55,6 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--weight-decay", type=float, metavar="L", help="default 0.03")
     train.add_argument("--seed", type=int, default=0, metavar="S", help="default: %(default)s")
     train.add_argument("--valid", metavar="TABLE", help="held-out events to watch while training")
+    train.add_argument("--checkpoint", metavar="DIR", help="keep the state of each epoch there")
+    train.add_argument("--resume", action="store_true", help="go on from --checkpoint")
     train.add_argument("--out", required=True, metavar="MODEL.npz", help="the file to write")
     train.add_argument("--json", action="store_true", help="print one JSON object on stdout")
 
@@ -159,7 +161,17 @@ def _train(arguments: argparse.Namespace) -> None:
                 note += f", validation recall {recall:.4f}"
             progress.update(entry["epoch"], note)
 
-        model.fit(train, valid=arguments.valid, on_epoch=show)
+        state = {"checkpoint": arguments.checkpoint, "resume": arguments.resume}
+        kept = state if arguments.checkpoint or arguments.resume else {}
+        try:
+            model.fit(train, valid=arguments.valid, on_epoch=show, **kept)
+        except KeyboardInterrupt:
+            if arguments.checkpoint:
+                sys.stderr.write(
+                    f"\nThe last epoch is kept in {arguments.checkpoint}: the same command with "
+                    "--resume goes on from there.\n"
+                )
+            raise
     done = time.perf_counter()
     model.save(out)
     result = {

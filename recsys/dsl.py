@@ -1,5 +1,6 @@
 """Dynamic sparse learning: train two sparse tables while their topology adapts, budget constant."""
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -60,22 +61,76 @@ class Epoch:
     seconds: float
 
 
+@dataclass(slots=True)
+class Training:
+    """Where a training stands between two epochs: all that those to come depend on.
+
+    Attributes
+    ----------
+    tables : Tables
+        Weights and optimiser state.
+    watches : list of Watch
+        What has been explored of either table.
+    rng : Generator
+        Draws all lots.
+    epoch : int
+        Epochs done.
+    derivative : CSR, optional
+        The smoothed derivative, for recipes that grow by momentum.
+    seconds : float
+        Time taken so far.
+    """
+
+    tables: Tables
+    watches: "list[Watch]"
+    rng: np.random.Generator
+    epoch: int = 0
+    derivative: CSR | None = None
+    seconds: float = 0.0
+
+    @classmethod
+    def start(cls, tables: Tables, rng: np.random.Generator) -> "Training":
+        """Begin with these tables."""
+        return cls(tables, [Watch.start(table.weights, rng) for table in tables], rng)
+
+    def move(self, rewirings: Iterable[Rewiring]) -> int:
+        """Take over new patterns, and return how many weights are newborn."""
+        grown = 0
+        for table, watch, rewiring in zip(self.tables, self.watches, rewirings, strict=False):
+            table.move(rewiring)
+            watch.see(table.weights)
+            grown += rewiring.n_grown
+        return grown
+
+    def ledger(self, loss: float, fraction: float, grown: int) -> Epoch:
+        """Return the account of the epoch that has just been done."""
+        sizes = [table.weights.shape[0] for table in self.tables]
+        explored = np.average([watch.explored for watch in self.watches], weights=sizes)
+        return Epoch(
+            self.epoch,
+            loss,
+            self.tables.n_weights,
+            self.tables.n_optimiser_floats,
+            fraction,
+            grown,
+            float(explored),
+            self.seconds,
+        )
+
+
 def train(
+    training: Training,
     matrix: CSR,
     weights: int,
-    dim: int,
     *,
     loss: Loss,
-    optimizer: Optimizer,
     n_negatives: int,
     epochs: int,
     rate: float,
     decay: float,
     recipe: Recipe,
-    row_power: float,
-    rng: np.random.Generator,
-    on_epoch: Callable[[Epoch, Tables], bool],
-) -> Tables:
+    on_epoch: Callable[[Epoch], bool],
+) -> None:
     """Train user and item tables on the ranking loss, exchanging weights after each epoch [1]_.
 
     Sparse start; then each epoch is one pass over all interactions, after which the recipe's
@@ -93,44 +148,28 @@ def train(
     .. [1] Wang, Sui, Wu, Zheng, Xiong, "Dynamic Sparse Learning: A Novel Paradigm for Efficient
        Recommendation", WSDM 2024.
     """
-    begin = time.perf_counter()
-    beyond = sum(matrix.shape) * dim - weights  # what is inactive within the budget
-    first = weights + round(recipe.excess(0.0) * beyond)
-    tables = first_tables(matrix, first, dim, optimizer, recipe, row_power, rng)
-    watches = [Watch(table.weights, rng) for table in tables]
+    begin = time.perf_counter() - training.seconds
+    tables, rng = training.tables, training.rng
     samples = Samples.of(matrix, n_negatives)
-    derivative: CSR | None = None
-    for epoch in range(epochs):
-        progress = epoch / epochs
+    while training.epoch < epochs:
+        progress = training.epoch / epochs
         samples = samples.drawn_anew(rng)
         slower = rate * (1.0 - (1.0 - LAST_RATE) * progress)
         mean = descend(samples, loss, *tables, slower, decay, rng)
         fraction = recipe.fraction(progress)
-        wanted = weights + round(recipe.excess((epoch + 1) / epochs) * beyond)
+        wanted = allowed(weights, tables, recipe, (training.epoch + 1) / epochs)
         rewirings: tuple[Rewiring, ...] = ()
         if fraction > 0:
-            derivative = evidence(recipe, samples, loss, tables, derivative, rng)
+            derivative = evidence(recipe, samples, loss, tables, training.derivative, rng)
             rewirings = exchange(recipe, derivative, tables, fraction, rng)
+            training.derivative = derivative if recipe.grow == "momentum" else None
         elif wanted < tables.n_weights:
             rewirings = shrink(recipe, tables, wanted)
-        for table, watch, rewiring in zip(tables, watches, rewirings, strict=False):
-            table.move(rewiring)
-            watch.see(table.weights)
-        grown = sum(rewiring.n_grown for rewiring in rewirings)
-        explored = np.average([watch.explored for watch in watches], weights=matrix.shape)
-        ledger = Epoch(
-            epoch + 1,
-            mean,
-            tables.n_weights,
-            tables.n_optimiser_floats,
-            fraction,
-            grown,
-            float(explored),
-            time.perf_counter() - begin,
-        )
-        if on_epoch(ledger, tables):
+        grown = training.move(rewirings)
+        training.epoch += 1
+        training.seconds = time.perf_counter() - begin
+        if on_epoch(training.ledger(mean, fraction, grown)):
             break
-    return tables
 
 
 def first_tables(
@@ -143,7 +182,9 @@ def first_tables(
     rng: np.random.Generator,
 ) -> Tables:
     """Choose where the first weights are, and fill them at random."""
-    counts = share_rows(weights, matrix, dim, row_power)
+    most = sum(matrix.shape) * dim
+    first = weights + round(recipe.excess(0.0) * (most - weights))
+    counts = share_rows(first, matrix, dim, row_power)
     patterns: Iterable[CSR] = (
         random_start(count, dim, rng=rng, index_dtype=np.uint16) for count in counts
     )
@@ -151,6 +192,12 @@ def first_tables(
         taste = matrix.with_data(np.log1p(matrix.data))
         patterns = aligned_start(taste, *counts, dim, rng=rng, index_dtype=np.uint16)
     return Tables(*(Table.start(pattern, INIT_SCALE, optimizer, rng) for pattern in patterns))
+
+
+def allowed(weights: int, tables: Tables, recipe: Recipe, progress: float) -> int:
+    """Return how many weights a recipe has at some progress: the budget, but for pruning."""
+    most = sum(math.prod(table.weights.shape) for table in tables)
+    return weights + round(recipe.excess(progress) * (most - weights))
 
 
 def evidence(
@@ -182,14 +229,21 @@ def evidence(
     return CSR.from_scipy(smooth)
 
 
+@dataclass(frozen=True, slots=True)
 class Watch:
     """Which positions of a few rows have ever been active: a sample of the explored share."""
 
-    def __init__(self, table: CSR, rng: np.random.Generator) -> None:
+    rows: NDArray[np.int64]
+    been_active: NDArray[np.bool_]
+
+    @classmethod
+    def start(cls, table: CSR, rng: np.random.Generator) -> "Watch":
+        """Choose the rows to watch, and note what is active."""
         n, d = table.shape
-        self.rows: NDArray[np.int64] = rng.choice(n, min(n, WATCHED_ROWS), replace=False)
-        self.been_active = np.zeros((self.rows.size, d), np.bool_)
-        self.see(table)
+        rows = rng.choice(n, min(n, WATCHED_ROWS), replace=False)
+        watch = cls(rows, np.zeros((rows.size, d), np.bool_))
+        watch.see(table)
+        return watch
 
     def see(self, table: CSR) -> None:
         """Note which positions are active now."""

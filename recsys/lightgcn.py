@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys import _cpu_training, dsl
+from recsys.checkpoint import Checkpoints, noted, resumed
 from recsys.exchange import Tables
 from recsys.models import SparseMF
 from recsys.optimisers import OPTIMIZERS
@@ -18,7 +18,7 @@ from recsys.steps import BLOCK, Table
 from recsys.stopping import Monitor
 from sparsenum._check import whole
 from sparsenum.sparse import CSR, spmm, transpose
-from sparsenum.topology import rewire
+from sparsenum.topology import Rewiring, rewire
 
 Dense = NDArray[np.float32]
 
@@ -103,14 +103,23 @@ class LightGCN(SparseMF):
         self.validation = validation
         self.seed = seed
 
-    def _learn(self, matrix: CSR, weights: int, monitor: Monitor, **plan: Any) -> tuple[CSR, CSR]:
-        graph = Graph.of(matrix, self._layers())
-        rate = self._rate(RATE)
-        for entry, tables in train(matrix, graph, weights, rate=rate, **plan):
-            pair = tables.users.weights, tables.items.weights
-            if monitor.see(asdict(entry), pair, graph.scorer):
-                break
-        return pair
+    def _learn(
+        self,
+        matrix: CSR,
+        weights: int,
+        monitor: Monitor,
+        checkpoints: Checkpoints | None,
+        **plan: Any,
+    ) -> tuple[CSR, CSR]:
+        graph, rng = Graph.of(matrix, self._layers()), plan.pop("rng")
+        adam, recipe = OPTIMIZERS["adam"], plan["recipe"]
+        tables = dsl.first_tables(matrix, weights, plan.pop("dim"), adam, recipe, 0.0, rng)
+        training = resumed(dsl.Training.start(tables, rng), monitor, checkpoints)
+        if not monitor.is_over:
+            for entry in train(training, matrix, graph, rate=self._rate(RATE), **plan):
+                if noted(entry, training, monitor, graph.scorer, checkpoints):
+                    break
+        return training.tables.users.weights, training.tables.items.weights
 
     def _layers(self) -> int:
         return whole(self.layers, "layers", upper=MAX_LAYERS)
@@ -189,32 +198,30 @@ class DenseScores:
 
 
 def train(
+    training: dsl.Training,
     matrix: CSR,
     graph: Graph,
-    weights: int,
     *,
-    dim: int,
     epochs: int,
     rate: float,
     decay: float,
     recipe: Recipe,
-    rng: np.random.Generator,
-) -> Iterator[tuple[dsl.Epoch, Tables]]:
-    """Yield the ledger and the ego tables after each epoch.
+) -> Iterator[dsl.Epoch]:
+    """Yield the ledger after each epoch.
 
     An epoch is `STEPS` steps of Adam on active weights, and then an exchange as in `dsl.train`,
     row by row, where the gradient to grow by is the sum of those of the epoch's steps: it reaches
     every place through the graph, so that nothing has to be computed for it.
     """
-    begin = time.perf_counter()
-    tables = dsl.first_tables(matrix, weights, dim, OPTIMIZERS["adam"], recipe, 0.0, rng)
-    watches = [dsl.Watch(table.weights, rng) for table in tables]
+    begin = time.perf_counter() - training.seconds
+    tables, rng = training.tables, training.rng
     samples = Samples.of(matrix, 1)
-    for epoch in range(epochs):
-        progress = epoch / epochs
+    while training.epoch < epochs:
+        progress = training.epoch / epochs
         samples = samples.drawn_anew(rng)
         slower = rate * (1.0 - (1.0 - dsl.LAST_RATE) * progress)
-        total, gradients = 0.0, tuple(np.zeros((n, dim), np.float32) for n in matrix.shape)
+        total = 0.0
+        gradients = [np.zeros(table.weights.shape, np.float32) for table in tables]
         for batch in np.array_split(samples.order(rng), STEPS):
             loss, slopes = gradient_of_batch(batch, samples, graph, tables)
             total += loss
@@ -222,23 +229,15 @@ def train(
                 descend_all(table, slope, slower, decay)
                 gradient += slope
         fraction = recipe.fraction(progress)
-        grown = 0
+        rewirings = []
         if fraction > 0:
-            for table, watch, gradient in zip(tables, watches, gradients, strict=True):
-                grown += exchange(table, np.abs(gradient, out=gradient), fraction, rng)
-                watch.see(table.weights)
-        explored = np.average([watch.explored for watch in watches], weights=matrix.shape)
-        ledger = dsl.Epoch(
-            epoch + 1,
-            total / matrix.nnz,
-            tables.n_weights,
-            tables.n_optimiser_floats,
-            fraction,
-            grown,
-            float(explored),
-            time.perf_counter() - begin,
-        )
-        yield ledger, tables
+            for table, gradient in zip(tables, gradients, strict=True):
+                grow = np.abs(gradient, out=gradient)
+                rewirings.append(exchanged(table.weights, grow, fraction, rng))
+        grown = training.move(rewirings)
+        training.epoch += 1
+        training.seconds = time.perf_counter() - begin
+        yield training.ledger(total / matrix.nnz, fraction, grown)
 
 
 def gradient_of_batch(
@@ -260,12 +259,9 @@ def descend_all(table: Table, gradient: Dense, rate: float, decay: float) -> Non
     _cpu_training.move_all(weights.data, table.state, active, rule)
 
 
-def exchange(table: Table, gradient: Dense, fraction: float, rng: np.random.Generator) -> int:
-    """Drop the weakest of each row and grow where the gradient is largest; return how many."""
-    weights = table.weights
+def exchanged(weights: CSR, gradient: Dense, fraction: float, rng: np.random.Generator) -> Rewiring:
+    """Drop the weakest of each row and grow where the gradient is largest."""
     quota = (fraction * weights.row_counts).astype(np.int64)
     starts = range(0, len(gradient), BLOCK)
     blocks = ((start, gradient[start : start + BLOCK]) for start in starts)
-    rewiring = rewire(weights, np.abs(weights.data), quota, blocks, rng=rng)
-    table.move(rewiring)
-    return rewiring.n_grown
+    return rewire(weights, np.abs(weights.data), quota, blocks, rng=rng)

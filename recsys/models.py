@@ -1,7 +1,7 @@
 """The models: sparse factors trained under a budget, and popularity to compare with."""
 
+import os
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from recsys import dsl
 from recsys.budget import parse_budget
-from recsys.exchange import Tables
+from recsys.checkpoint import Checkpoints, fingerprint, noted, resumed
 from recsys.factors import FactorScores
 from recsys.interactions import Interactions
 from recsys.losses import LOSSES
@@ -136,6 +136,8 @@ class SparseMF(Recommender):
         *,
         valid: Source | None = None,
         on_epoch: Callable[[dict[str, Any]], None] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        resume: bool = False,
     ) -> Self:
         """Train on interactions; the budget holds at every step of every recipe but "prune".
 
@@ -148,6 +150,11 @@ class SparseMF(Recommender):
             watched, not learned from; training stops by them if `patience` says so.
         on_epoch : callable, optional
             Called with each new entry of `history_`.
+        checkpoint : path, optional
+            Folder to write the state of the training to after each epoch; the last two are kept.
+        resume : bool, default False
+            Go on from the latest sound checkpoint there, if any, to the very model that an
+            uninterrupted training on the same data and parameters gives, bit for bit.
 
         Returns
         -------
@@ -158,7 +165,8 @@ class SparseMF(Recommender):
         Raises
         ------
         ValueError
-            If a parameter is out of range or the budget does not fit the tables.
+            If a parameter is out of range or the budget does not fit the tables; if the folder of
+            `checkpoint` holds those of another training, or any without `resume`.
         """
         dim = whole(self.dim, "dim", lower=1, upper=MAX_DIM)
         epochs = whole(self.epochs, "epochs", lower=1)
@@ -175,13 +183,26 @@ class SparseMF(Recommender):
         matrix, held = hold_out(train, valid, self.validation, patience, rng)
         monitor = Monitor(held, matrix, epochs, patience, on_epoch)
         plan = {"dim": dim, "epochs": epochs, "decay": decay, "recipe": recipe}
-        tables = self._learn(matrix, n_weights, monitor, rng=rng, **plan)
+        checkpoints = None
+        if checkpoint is not None:
+            mark = fingerprint({"model": self.name} | self.parameters(), matrix, held)
+            checkpoints = Checkpoints(checkpoint, mark, resume)
+        elif resume:
+            raise ValueError("resume must have a checkpoint folder to go on from: got none")
+        tables = self._learn(matrix, n_weights, monitor, checkpoints, rng=rng, **plan)
         self._remember(train)
         self.user_table_, self.item_table_ = monitor.best or tables
         self.n_weights_, self.history_ = n_weights, monitor.history
         return self
 
-    def _learn(self, matrix: CSR, weights: int, monitor: Monitor, **plan: Any) -> tuple[CSR, CSR]:
+    def _learn(
+        self,
+        matrix: CSR,
+        weights: int,
+        monitor: Monitor,
+        checkpoints: Checkpoints | None,
+        **plan: Any,
+    ) -> tuple[CSR, CSR]:
         loss = LOSSES[choice(self.loss, "loss", LOSSES)]
         optimizer = OPTIMIZERS[choice(self.optimizer, "optimizer", OPTIMIZERS)]
         n = loss.n_negatives
@@ -191,22 +212,20 @@ class SparseMF(Recommender):
         if self.row_power != 0:
             row_power = positive(self.row_power, "row_power", "0 makes all rows equal")
 
-        def see(epoch: dsl.Epoch, tables: Tables) -> bool:
-            pair = tables.users.weights, tables.items.weights
-            return monitor.see(asdict(epoch), pair, FactorScores)
-
-        tables = dsl.train(
-            matrix,
-            weights,
-            loss=loss,
-            optimizer=optimizer,
-            n_negatives=n,
-            rate=rate,
-            row_power=row_power,
-            on_epoch=see,
-            **plan,
+        recipe, rng = plan["recipe"], plan.pop("rng")
+        first = dsl.first_tables(
+            matrix, weights, plan.pop("dim"), optimizer, recipe, row_power, rng
         )
-        return tables.users.weights, tables.items.weights
+        training = resumed(dsl.Training.start(first, rng), monitor, checkpoints)
+
+        def see(epoch: dsl.Epoch) -> bool:
+            return noted(epoch, training, monitor, FactorScores, checkpoints)
+
+        if not monitor.is_over:
+            dsl.train(
+                training, matrix, weights, loss=loss, n_negatives=n, rate=rate, on_epoch=see, **plan
+            )
+        return training.tables.users.weights, training.tables.items.weights
 
     def _rate(self, default: float) -> float:
         if self.learning_rate is None:

@@ -47,8 +47,10 @@ class Table:
     def move(self, rewiring: Rewiring) -> None:
         """Take over a new pattern: survivors keep value and state, newborns start at zero."""
         values = rewiring.carry(self.weights.data)
-        for numbers, fresh in zip(self.state, self.optimizer.fresh, strict=True):
-            numbers[:] = rewiring.carry(numbers, fresh)
+        state = np.empty((len(self.state), values.size), np.float32)
+        for new, old, fresh in zip(state, self.state, self.optimizer.fresh, strict=True):
+            new[:] = rewiring.carry(old, fresh)
+        self.state = state
         self.weights = CSR(rewiring.indptr, rewiring.indices, values, self.weights.shape)
 
     def arrays(self) -> tuple[NDArray[Any], ...]:

@@ -68,6 +68,11 @@ class Monitor:
         self.history.append(entry)
         if self.on_epoch is not None:
             self.on_epoch(entry)
+        return self.is_over
+
+    @property
+    def is_over(self) -> bool:
+        """Whether quality has not risen for as long as patience lasts."""
         return self.patience is not None and self.looks_since_best >= self.patience
 
     def _compare(self, quality: float | None, tables: Pair) -> None:
