@@ -1,4 +1,4 @@
-"""The command line of recsys: train, evaluate, recommend, inspect."""
+"""The command line of recsys: train, split, evaluate, recommend, inspect."""
 
 import argparse
 import json
@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from recsys import cli_split
 
 if TYPE_CHECKING:
     from recsys.recommender import Recommender
@@ -59,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--resume", action="store_true", help="go on from --checkpoint")
     train.add_argument("--out", required=True, metavar="MODEL.npz", help="the file to write")
     train.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+
+    cli_split.add_to(commands)
 
     evaluate = commands.add_parser("evaluate", help="Recall@k and NDCG@k on held-out events")
     evaluate.set_defaults(command=_evaluate)

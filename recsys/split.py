@@ -64,7 +64,7 @@ def leave_last(
     columns = {"user": user, "item": item, "time": time}
     quota = _quota(k, fraction)
     frame = _collect(table, columns)
-    return _hold_back(frame, _in_time(_events(frame, columns)), quota)
+    return _hold_back(frame, columns, _in_time(_events(frame, columns)), quota)
 
 
 def random_per_user(
@@ -103,7 +103,7 @@ def random_per_user(
     columns = {"user": user, "item": item}
     frame = _collect(table, columns)
     events = _events(frame, columns)
-    return _hold_back(frame, events[rng.permutation(events.height)], quota)
+    return _hold_back(frame, columns, events[rng.permutation(events.height)], quota)
 
 
 def by_time(
@@ -153,10 +153,12 @@ def by_time(
     columns = {"user": user, "item": item, "time": time}
     frame = _collect(table, columns)
     events = _in_time(_events(frame, columns))
-    if fraction is not None and events.height:
+    if events.is_empty():
+        return frame, frame.clear()
+    if fraction is not None:
         cut = events["time"][int((1 - fraction) * events.height + ROUNDING)]
     late = events["time"] >= _moment(cut, events["time"].dtype)
-    return _without_seen(frame, events, late)
+    return _without_seen(frame, columns, events, late)
 
 
 def held_out_users(
@@ -225,22 +227,25 @@ def _collect(table: Source, columns: Columns) -> pl.DataFrame:
 
 
 def _hold_back(
-    frame: pl.DataFrame, events: pl.DataFrame, quota: pl.Expr
+    frame: pl.DataFrame, columns: Columns, events: pl.DataFrame, quota: pl.Expr
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Hold back the last events of each user, in the order of `events`."""
     age = pl.int_range(pl.len() - 1, -1, -1, dtype=pl.Int64).over("user")
-    return _without_seen(frame, events, events.select(age < quota).to_series())
+    return _without_seen(frame, columns, events, events.select(age < quota).to_series())
 
 
 def _without_seen(
-    frame: pl.DataFrame, events: pl.DataFrame, held: pl.Series
+    frame: pl.DataFrame, columns: Columns, events: pl.DataFrame, held: pl.Series
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the rows that are not held, and those that are and whose pair is not among them."""
-    unseen = events.filter(held).join(events.filter(~held), on=["user", "item"], how="anti")
     is_held, is_second = np.zeros((2, frame.height), np.bool_)
     is_held[events["row"].to_numpy()[held.to_numpy()]] = True
+    first = frame.filter(~is_held)
+    # Rows without time count too: they were seen.
+    seen = first.select(user=str(columns["user"]), item=str(columns["item"]))
+    unseen = events.filter(held).join(seen, on=["user", "item"], how="anti")
     is_second[unseen["row"].to_numpy()] = True
-    return frame.filter(~is_held), frame.filter(is_second)
+    return first, frame.filter(is_second)
 
 
 def _quota(k: int, fraction: float | None) -> pl.Expr:

@@ -23,7 +23,7 @@ def twin(rows, hold):
         count = min(hold(len(own)), len(own) - 1)
         held.update(own[len(own) - count :])
     first = [n for n in range(len(rows)) if n not in held]
-    seen = {rows[n][:2] for n in first if n in complete}
+    seen = {rows[n][:2] for n in first}
     return first, [n for n in sorted(held) if rows[n][:2] not in seen]
 
 
@@ -138,6 +138,14 @@ def test_a_random_part_of_each_user_leaves_one_row(rows, fraction, seed):
     assert first.equals(random_per_user(frame, **NAMES, fraction=fraction, seed=seed)[0])
 
 
+def test_a_pair_seen_without_time_is_not_held_back():
+    frame = pl.DataFrame({"user": 1, "item": ["x", "y", "x"], "time": [None, 0, 1]})
+    for split in (leave_last, by_time):
+        first, second = split(frame, **NAMES, time="time", fraction=0.5)
+        assert first["item"].to_list() == ["x", "y"]
+        assert second.is_empty()
+
+
 def test_seeds_draw_different_parts():
     frame = pl.DataFrame({"user": [1] * 50, "item": range(50)})
     parts = [random_per_user(frame, **NAMES, seed=seed)[1]["item"].to_list() for seed in range(20)]
@@ -155,7 +163,7 @@ def test_a_moment_parts_the_table(rows, cut):
     first, second = by_time(frame, **NAMES, time="time", cut=cut)
     late = [n for n, (u, i, t) in enumerate(rows) if u and i and t is not None and t >= cut]
     expected = [n for n in range(len(rows)) if n not in late]
-    seen = {rows[n][:2] for n in expected if rows[n][2] is not None}
+    seen = {rows[n][:2] for n in expected}
     assert first["n"].to_list() == expected
     assert second["n"].to_list() == [n for n in late if rows[n][:2] not in seen]
 
