@@ -197,7 +197,8 @@ def test_no_dense_table_mask_or_state_is_ever_made():
     finally:
         tracemalloc.stop()
     assert model.history_[0]["grown"] > 10_000
-    # Two blocks of gradient, 4 MB, are there at a time. A dense table of floats is 49 MB at least.
+    # Two blocks of gradient, 4 MB, are there at a time; the aligned start has some matrices of
+    # dim x dim, 2 MB each. A dense table of floats is 49 MB at least.
     smallest_mask = n_items * dim  # bytes, one for each position
     assert 8 * steps.BLOCK * dim < peak < smallest_mask
 
