@@ -63,7 +63,7 @@ class SparseMF(Recommender):
         Items drawn for each interaction, which have an equal part in the loss; by default 1 for
         "bpr", 4 for "bce", 16 for "softmax" and "ccl".
     learning_rate : float, optional
-        Falls linearly to a tenth; starts at 0.1 by default with "adagrad", 0.003 with "adam",
+        Falls linearly to a tenth; starts at 0.1 by default with "adagrad", 0.01 with "adam",
         0.05 with "sgd".
     weight_decay : float, default 0.03
         L2 penalty on the active weights of each sample.

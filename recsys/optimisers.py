@@ -44,6 +44,6 @@ def corrections() -> NDArray[np.float32]:
 CORRECTIONS = corrections()
 OPTIMIZERS = {
     "adagrad": Optimizer(1, (1e-6,), 0.1),  # sum of squared gradients
-    "adam": Optimizer(2, (0.0, 0.0, 0.0), 0.003),  # means of gradient and its square, steps taken
+    "adam": Optimizer(2, (0.0, 0.0, 0.0), 0.01),  # means of gradient and its square, steps taken
     "sgd": Optimizer(0, (), 0.05),
 }
