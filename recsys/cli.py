@@ -167,7 +167,7 @@ def _recommend(arguments: argparse.Namespace) -> None:
     model = load(arguments.model)
     rows, users = model.recommend_to(
         arguments.out,
-        "all" if arguments.users == "all" else _ids(arguments.users, "--users"),
+        "all" if arguments.users == "all" else _ids(arguments.users, "--users") or [],
         arguments.k,
         memory_limit=arguments.memory_limit,
         allow=_ids(arguments.allow, "--allow"),

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys import _cpu_rank
-from sparsenum.sparse import CSR, ELL
+from sparsenum.sparse import CSR, ELL, spmv
 
 WIDTH = 128  # users scored side by side: always as many, so that a score never depends on company
 TILE = 512  # items scored before the best are picked out, while their scores are in cache
@@ -89,6 +90,22 @@ class FactorScores:
             reach = np.divide(lists.data[:, -1], sizes, where=sizes > 0, out=np.zeros_like(sizes))
             order = np.argsort(-reach, kind="stable")
         return lists
+
+    def parts(
+        self, user: int, item: int
+    ) -> tuple[NDArray[np.unsignedinteger[Any]], NDArray[np.float32]]:
+        """Return the columns that a user and an item share, and the product of their weights."""
+        w, v = _take(self.users, np.array([user])), _take(self.items, np.array([item]))
+        columns, at_user, at_item = np.intersect1d(w.indices, v.indices, return_indices=True)
+        return columns, (w.data[at_user] * v.data[at_item]).astype(np.float32)
+
+    def cosines(self, item: int) -> NDArray[np.float32]:
+        """Return the cosine of each item's row with that of one; 0 where a row is all zeros."""
+        norms = row_norms(self.items)
+        norms[norms == 0] = np.inf
+        row = _take(self.items, np.array([item])).to_dense()[0]
+        cosines: NDArray[np.float32] = spmv(self.items, row) / norms / norms[item]
+        return cosines
 
     @cached_property
     def _ranked(self) -> "Ranked":
