@@ -1,8 +1,19 @@
 """Recommenders trained from a table under a fixed parameter budget."""
 
-from recsys.baselines import Popularity
+from recsys.dense import dense_mf
 from recsys.interactions import Interactions, ReadReport
 from recsys.models import SparseMF, load
+from recsys.neighbours import ItemKNN
+from recsys.popularity import Popularity
 from recsys.split import leave_last
 
-__all__ = ["Interactions", "Popularity", "ReadReport", "SparseMF", "leave_last", "load"]
+__all__ = [
+    "Interactions",
+    "ItemKNN",
+    "Popularity",
+    "ReadReport",
+    "SparseMF",
+    "dense_mf",
+    "leave_last",
+    "load",
+]

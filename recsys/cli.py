@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from recsys.interactions import Interactions
     from recsys.recommender import Recommender
 
-MODELS = ("dsl-mf", "static-mf", "popularity")
+MODELS = ("dsl-mf", "static-mf", "dense-mf", "itemknn", "popularity")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -110,7 +111,6 @@ def _train(arguments: argparse.Namespace) -> None:
         for name in ("budget", "dim", "epochs", "learning_rate", "weight_decay")
         if getattr(arguments, name) is not None
     }
-    model = _make(arguments.model, options | {"seed": arguments.seed})
     start = time.perf_counter()
     train = Interactions.read(
         arguments.table,
@@ -121,6 +121,7 @@ def _train(arguments: argparse.Namespace) -> None:
     )
     sys.stderr.write(train.report.summary() + "\n")
     read = time.perf_counter()
+    model = _make(arguments.model, options | {"seed": arguments.seed}, train)
     with Progress("train", total=model.parameters().get("epochs")) as progress:
 
         def show(entry: dict[str, Any]) -> None:
@@ -197,11 +198,15 @@ def _inspect(arguments: argparse.Namespace) -> None:
         sys.stdout.write(_describe(result))
 
 
-def _make(name: str, options: dict[str, Any]) -> "Recommender":
-    from recsys import Popularity, SparseMF
+def _make(name: str, options: dict[str, Any], train: "Interactions") -> "Recommender":
+    from recsys import ItemKNN, Popularity, SparseMF, dense_mf
 
     if name == "popularity":
         return Popularity()
+    if name == "itemknn":
+        return ItemKNN()
+    if name == "dense-mf":
+        return dense_mf(train, **options)
     return SparseMF(recipe="dsl" if name == "dsl-mf" else "static", **options)
 
 

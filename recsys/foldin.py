@@ -10,7 +10,7 @@ from sparsenum.topology import allocate
 ROUNDS = 10  # passes over the interactions of new rows while all else is frozen
 LAST_RATE = 0.1  # the learning rate falls linearly to this share of its start
 FROZEN = 1e30  # Adagrad's sum of squares for a weight that must not move
-SETTLED = 1.0  # and for one that was trained, of which the sum is not kept
+SETTLED = 10.0  # and for one that was trained, whose sum is not kept: chosen on a validation cut
 BLOCK = 1024  # rows of gradient that exist at a time
 
 

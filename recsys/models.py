@@ -11,10 +11,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys import dsl, foldin, newcomers, storage
-from recsys.baselines import Popularity
 from recsys.budget import parse_budget
 from recsys.factors import FactorScores
 from recsys.interactions import Interactions, read_pairs
+from recsys.neighbours import ItemKNN
+from recsys.popularity import Popularity
 from recsys.ranking import ranking_metrics
 from recsys.recommender import Recommender, rows_from_counts
 from recsys.table import Source
@@ -224,7 +225,7 @@ class SparseMF(Recommender):
         guests.n_weights_ = guests.user_table_.nnz + self.item_table_.nnz
         return guests
 
-    def partial_fit(self, train: Interactions, *, epochs: int = 5) -> Self:
+    def partial_fit(self, train: Interactions, *, epochs: int = 10) -> Self:
         """Go on training with more interactions, new users and items among them.
 
         The budget stays what it was: new rows get as many weights as rows have on average, and
@@ -235,7 +236,7 @@ class SparseMF(Recommender):
         ----------
         train : Interactions
             What is new, with ids of the types of the first training.
-        epochs : int, default 5
+        epochs : int, default 10
             Passes over all interactions.
 
         Returns
@@ -345,7 +346,7 @@ class SparseMF(Recommender):
         return model
 
 
-def load(path: str | os.PathLike[str]) -> SparseMF | Popularity:
+def load(path: str | os.PathLike[str]) -> SparseMF | Popularity | ItemKNN:
     """Read a saved model back; the file is checked, not trusted.
 
     Parameters
@@ -355,7 +356,7 @@ def load(path: str | os.PathLike[str]) -> SparseMF | Popularity:
 
     Returns
     -------
-    SparseMF or Popularity
+    SparseMF, Popularity or ItemKNN
         The model, ready to recommend.
 
     Raises
@@ -366,8 +367,8 @@ def load(path: str | os.PathLike[str]) -> SparseMF | Popularity:
         If the file is no model, damaged, altered, or of a newer version.
     """
     header, arrays = storage.read(path)
-    models: dict[str, type[SparseMF] | type[Popularity]] = {
-        model.name: model for model in (SparseMF, Popularity)
+    models: dict[str, type[SparseMF] | type[Popularity] | type[ItemKNN]] = {
+        model.name: model for model in (SparseMF, Popularity, ItemKNN)
     }
     try:
         return models[header["model"]]._from_file(header, arrays)

@@ -1,4 +1,4 @@
-"""Models to compare with: popularity, neighbours, and dense factors of as many bytes."""
+"""The model that learns least: popularity."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
