@@ -31,7 +31,7 @@ def score_tile(indptr, indices, data, first, X, Y):
 
 @kernel
 def hide_tile(indptr, indices, rows, first, Y):
-    """Set to minus infinity what stands, sorted, in rows[t] for column t of Y, items from first on."""
+    """Set to minus infinity what the sorted row rows[t] bars from column t of Y, from first on."""
     for t in range(rows.size):
         start, stop = indptr[rows[t]], indptr[rows[t] + 1]
         end = stop

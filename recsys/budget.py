@@ -1,6 +1,7 @@
 """What a user may say of the budget, and how many weights each row gets for it."""
 
 import re
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,3 +76,26 @@ def share_rows(
     floor = max(1, int(ROW_FLOOR * weights / events.size))
     counts = allocate(weights, events.astype(np.float64) ** power, lower=floor, upper=dim)
     return counts[: matrix.shape[0]], counts[matrix.shape[0] :]
+
+
+def table_sizes(users: CSR, items: CSR) -> dict[str, Any]:
+    """Return weights, bytes and density of two tables, in all and one by one under ``tables``."""
+    tables = {}
+    for name, table in (("users", users), ("items", items)):
+        tables[name] = {
+            "rows": table.shape[0],
+            "dim": table.shape[1],
+            "weights": table.nnz,
+            "density": table.nnz / (table.shape[0] * table.shape[1]),
+            "bytes_values": table.data.nbytes,
+            "bytes_indices": table.indices.nbytes,
+            "bytes_rows": ROW_BYTES * table.shape[0],
+            "largest_row": int(table.row_counts.max()),
+        }
+    totals: dict[str, Any] = {
+        key: sum(table[key] for table in tables.values())
+        for key in ("weights", "bytes_values", "bytes_indices", "bytes_rows")
+    }
+    dense = sum(table["rows"] * table["dim"] for table in tables.values())
+    sizes = {"dense_weights": dense, "density": totals["weights"] / dense, "tables": tables}
+    return totals | sizes

@@ -15,9 +15,9 @@ from recsys import storage
 from recsys.dsl import Epoch, Training, Watch
 from recsys.exchange import Tables
 from recsys.optimisers import Optimizer
-from recsys.ranking import Scores
 from recsys.steps import Table
 from recsys.stopping import Monitor
+from recsys.toplists import Scores
 from sparsenum.sparse import CSR
 
 KEPT = 2  # the last, and the one before in case the last is damaged

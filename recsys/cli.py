@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from recsys import cli_split
 
 if TYPE_CHECKING:
+    from recsys.interactions import Interactions
     from recsys.recommender import Recommender
 
-MODELS = ("dsl-mf", "static-mf", "dsl-lightgcn", "popularity")
+MODELS = ("dsl-mf", "static-mf", "dsl-lightgcn", "dense-mf", "itemknn", "popularity")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -141,7 +142,6 @@ def _train(arguments: argparse.Namespace) -> None:
         for name in ("budget", "dim", "epochs", "learning_rate", "weight_decay")
         if getattr(arguments, name) is not None
     }
-    model = _make(arguments.model, options | {"seed": arguments.seed})
     start = time.perf_counter()
     train = Interactions.read(
         arguments.table,
@@ -156,6 +156,7 @@ def _train(arguments: argparse.Namespace) -> None:
     )
     sys.stderr.write(train.report.summary() + "\n")
     read = time.perf_counter()
+    model = _make(arguments.model, options | {"seed": arguments.seed}, train)
     with Progress("train", total=model.parameters().get("epochs")) as progress:
 
         def show(entry: dict[str, Any]) -> None:
@@ -212,7 +213,7 @@ def _recommend(arguments: argparse.Namespace) -> None:
     model = load(arguments.model)
     rows, users = model.recommend_to(
         arguments.out,
-        "all" if arguments.users == "all" else _ids(arguments.users, "--users"),
+        "all" if arguments.users == "all" else _ids(arguments.users, "--users") or [],
         arguments.k,
         memory_limit=arguments.memory_limit,
         allow=_ids(arguments.allow, "--allow"),
@@ -242,11 +243,15 @@ def _inspect(arguments: argparse.Namespace) -> None:
         sys.stdout.write(_describe(result))
 
 
-def _make(name: str, options: dict[str, Any]) -> "Recommender":
-    from recsys import LightGCN, Popularity, SparseMF
+def _make(name: str, options: dict[str, Any], train: "Interactions") -> "Recommender":
+    from recsys import ItemKNN, LightGCN, Popularity, SparseMF, dense_mf
 
     if name == "popularity":
         return Popularity()
+    if name == "itemknn":
+        return ItemKNN()
+    if name == "dense-mf":
+        return dense_mf(train, **options)
     if name == "dsl-lightgcn":
         return LightGCN(**options)
     return SparseMF(recipe="dsl" if name == "dsl-mf" else "static", **options)

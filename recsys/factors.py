@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys import _cpu_rank
-from sparsenum.sparse import CSR, ELL
+from sparsenum.sparse import CSR, ELL, spmv
 
 WIDTH = 128  # users scored side by side: always as many, so that a score never depends on company
 TILE = 512  # items scored before the best are picked out, while their scores are in cache
@@ -73,7 +74,7 @@ class FactorScores:
         ranked = self._ranked
         if permitted is not None:
             ranked = ranked.only(permitted)
-        barred = ranked.places_of(_take(hidden, rows))
+        barred = ranked.places_of(take_rows(hidden, rows))
         lists = ELL(
             np.full((rows.size, k), self.items.shape[0], np.uint32),
             np.full((rows.size, k), -np.inf, np.float32),
@@ -90,16 +91,32 @@ class FactorScores:
             order = np.argsort(-reach, kind="stable")
         return lists
 
+    def parts(
+        self, user: int, item: int
+    ) -> tuple[NDArray[np.unsignedinteger[Any]], NDArray[np.float32]]:
+        """Return the columns that a user and an item share, and the product of their weights."""
+        w, v = take_rows(self.users, np.array([user])), take_rows(self.items, np.array([item]))
+        columns, at_user, at_item = np.intersect1d(w.indices, v.indices, return_indices=True)
+        return columns, (w.data[at_user] * v.data[at_item]).astype(np.float32)
+
+    def cosines(self, item: int) -> NDArray[np.float32]:
+        """Return the cosine of each item's row with that of one; 0 where a row is all zeros."""
+        norms = row_norms(self.items)
+        norms[norms == 0] = np.inf
+        row = take_rows(self.items, np.array([item])).to_dense()[0]
+        cosines: NDArray[np.float32] = spmv(self.items, row) / norms / norms[item]
+        return cosines
+
     @cached_property
     def _ranked(self) -> "Ranked":
         norms = row_norms(self.items)
         order = np.argsort(-norms, kind="stable")
-        return Ranked(_take(self.items, order), order.astype(np.uint32), norms[order])
+        return Ranked(take_rows(self.items, order), order.astype(np.uint32), norms[order])
 
     def _expand(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the rows of up to WIDTH users as columns of a dense block, (dim, WIDTH)."""
         block = np.zeros((self.users.shape[1], WIDTH), np.float32)
-        some = _take(self.users, rows)
+        some = take_rows(self.users, rows)
         block[some.indices, np.repeat(np.arange(rows.size), some.row_counts)] = some.data
         return block
 
@@ -115,7 +132,7 @@ class Ranked:
     def only(self, permitted: NDArray[np.int64]) -> "Ranked":
         """Return the items that are among the permitted, in the same order."""
         kept = np.flatnonzero(np.isin(self.items, permitted))
-        return Ranked(_take(self.table, kept), self.items[kept], self.norms[kept])
+        return Ranked(take_rows(self.table, kept), self.items[kept], self.norms[kept])
 
     def places_of(self, rows: CSR) -> CSR:
         """Return rows of items as sorted rows of their places here."""
@@ -159,7 +176,7 @@ def row_norms(table: CSR) -> NDArray[np.float32]:
     return np.sqrt(squares).astype(np.float32)
 
 
-def _take(table: CSR, rows: NDArray[np.int64]) -> CSR:
+def take_rows(table: CSR, rows: NDArray[np.int64]) -> CSR:
     """Return some rows of a table, in the order asked for."""
     counts = table.row_counts[rows]
     indptr = np.zeros(rows.size + 1, np.int64)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from recsys import _cpu_training, dsl
 from recsys.checkpoint import Checkpoints, noted, resumed
 from recsys.exchange import Tables
+from recsys.interactions import Interactions
 from recsys.models import SparseMF
 from recsys.optimisers import OPTIMIZERS
 from recsys.recipes import Recipe
 from recsys.samples import Samples
 from recsys.steps import BLOCK, Table
 from recsys.stopping import Monitor
+from recsys.table import Source
 from sparsenum._check import whole
 from sparsenum.sparse import CSR, spmm, transpose
 from sparsenum.topology import Rewiring, rewire
@@ -124,18 +126,23 @@ class LightGCN(SparseMF):
     def _layers(self) -> int:
         return whole(self.layers, "layers", upper=MAX_LAYERS)
 
-    def scores(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the scores of all items for users given by row number.
-
-        The first call propagates the ego table through the graph, and keeps the dense result.
-        """
-        kept = getattr(self, "_served", None)
+    @property
+    def scorer(self) -> "DenseScores":
+        """What gives scores: the ego table is propagated at the first use, and the result kept."""
+        kept: tuple[CSR, DenseScores] | None = getattr(self, "_served", None)
         if kept is None or kept[0] is not self.user_table_:
             graph = Graph.of(self.seen_, self._layers())
             kept = self.user_table_, graph.scorer(self.user_table_, self.item_table_)
             self._served = kept
-        result: NDArray[np.float32] = kept[1](rows)
-        return result
+        return kept[1]
+
+    def fold_in(self, rows: Source, *, user: str | None = None, item: str | None = None) -> Self:
+        """Refuse: a new user would change the graph for all others."""
+        raise ValueError("LightGCN cannot fold in new users; choose unknown='popular'")
+
+    def partial_fit(self, train: Interactions, *, epochs: int = 10) -> Self:
+        """Refuse: new rows would change the graph for all others."""
+        raise ValueError("LightGCN cannot go on with new rows; fit it anew")
 
     def report(self) -> dict[str, Any]:
         """Return what `SparseMF.report` does of the ego table, and the size of what serves.
@@ -192,9 +199,18 @@ class DenseScores:
     def __init__(self, users: Dense, items: Dense) -> None:
         self.users, self.items = users, items
 
-    def __call__(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    def __call__(self, rows: NDArray[np.int64]) -> Dense:
         """Return the scores of all items for some users, shape (len(rows), n_items)."""
         return np.asarray(self.users[rows] @ self.items.T, np.float32)
+
+    def parts(self, user: int, item: int) -> tuple[NDArray[np.int64], Dense]:
+        """Return all columns, and the products of their weights."""
+        return np.arange(self.users.shape[1]), self.users[user] * self.items[item]
+
+    def cosines(self, item: int) -> Dense:
+        """Return the cosine of each item's row with that of one."""
+        norms = np.maximum(np.linalg.norm(self.items, axis=1), np.finfo(np.float32).tiny)
+        return np.asarray(self.items @ self.items[item] / norms / norms[item], np.float32)
 
 
 def train(

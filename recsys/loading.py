@@ -4,10 +4,14 @@ import os
 
 from recsys import storage
 from recsys.lightgcn import LightGCN
-from recsys.models import Popularity, SparseMF
+from recsys.models import SparseMF
+from recsys.neighbours import ItemKNN
+from recsys.popularity import Popularity
+
+Model = SparseMF | LightGCN | ItemKNN | Popularity
 
 
-def load(path: str | os.PathLike[str]) -> SparseMF | LightGCN | Popularity:
+def load(path: str | os.PathLike[str]) -> Model:
     """Read a saved model back; the file is checked, not trusted.
 
     Parameters
@@ -17,7 +21,7 @@ def load(path: str | os.PathLike[str]) -> SparseMF | LightGCN | Popularity:
 
     Returns
     -------
-    SparseMF, LightGCN or Popularity
+    SparseMF, LightGCN, ItemKNN or Popularity
         The model, ready to recommend.
 
     Raises
@@ -28,8 +32,8 @@ def load(path: str | os.PathLike[str]) -> SparseMF | LightGCN | Popularity:
         If the file is no model, damaged, altered, or of a newer version.
     """
     header, arrays = storage.read(path)
-    models: dict[str, type[SparseMF] | type[LightGCN] | type[Popularity]] = {
-        model.name: model for model in (SparseMF, LightGCN, Popularity)
+    models: dict[str, type[Model]] = {
+        model.name: model for model in (SparseMF, LightGCN, ItemKNN, Popularity)
     }
     try:
         return models[header["model"]]._from_file(header, arrays)

@@ -2,24 +2,26 @@
 
 import os
 from collections.abc import Callable
+from copy import copy
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
-from recsys import dsl
-from recsys.budget import parse_budget
+from recsys import dsl, foldin, newcomers
+from recsys.budget import parse_budget, table_sizes
 from recsys.checkpoint import Checkpoints, fingerprint, noted, resumed
 from recsys.factors import FactorScores
 from recsys.interactions import Interactions
-from recsys.losses import LOSSES
+from recsys.losses import LOSSES, Loss
 from recsys.optimisers import OPTIMIZERS
 from recsys.recipes import RECIPES
 from recsys.recommender import Recommender, rows_from_counts
 from recsys.stopping import Monitor, hold_out
 from recsys.table import Source
 from sparsenum._check import choice, positive, whole
-from sparsenum.sparse import CSR
+from sparsenum.sparse import CSR, transpose
 
 MAX_DIM = 2**16  # columns are stored in 16 bits
 MAX_NEGATIVES = 10_000
@@ -233,13 +235,101 @@ class SparseMF(Recommender):
         return positive(self.learning_rate, "learning_rate", f"{default:g} is a good start")
 
     @property
-    def scorer(self) -> FactorScores:
+    def scorer(self) -> Any:
         """What gives scores for users by row number, and the best of them without all others."""
         return FactorScores(self.user_table_, self.item_table_)
 
     def scores(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the scores of all items for users given by row number."""
         return self.scorer(rows)
+
+    def fold_in(self, rows: Source, *, user: str | None = None, item: str | None = None) -> Self:
+        """Return a model of new users by what they took, without training; this one stays as it is.
+
+        Each user gets a row of as many weights as the users of the training have on average. Its
+        columns are those where the gradient of the ranking loss is largest, its weights come from
+        a few passes of the training's steps with the items frozen.
+
+        Parameters
+        ----------
+        rows : table or path
+            What the new users took; items that were not in training are left out, and users
+            without others.
+        user, item : str, optional
+            Columns of ids; those of the training table by default.
+
+        Returns
+        -------
+        SparseMF
+            The same items with the new users in place of the old: recommend, evaluate and
+            explain as ever. Cost O(interactions times weights in a row), and O(dim) a user.
+
+        Raises
+        ------
+        ValueError
+            If no row holds an item of the training.
+        """
+        self._fitted()
+        guests = copy(self)
+        guests.users_, guests.seen_ = newcomers.histories(self, rows, user, item)
+        mean = round(self.user_table_.nnz / self.user_table_.shape[0])
+        counts = np.full(guests.seen_.shape[0], mean)
+        guests.user_table_ = foldin.fold_users(
+            guests.seen_, self.item_table_, counts, *self._going_on()
+        )
+        guests.n_weights_ = guests.user_table_.nnz + self.item_table_.nnz
+        return guests
+
+    def partial_fit(self, train: Interactions, *, epochs: int = 10) -> Self:
+        """Go on training with more interactions, new users and items among them.
+
+        The budget stays what it was: new rows get as many weights as rows have on average, and
+        the weakest weights of all others make room for them. All interactions, old and new, are
+        then passed over a few times with the topology fixed.
+
+        Parameters
+        ----------
+        train : Interactions
+            What is new, with ids of the types of the first training.
+        epochs : int, default 10
+            Passes over all interactions.
+
+        Returns
+        -------
+        SparseMF
+            The model itself; new users and items stand behind the old ones.
+
+        Raises
+        ------
+        ValueError
+            If the ids are of other types, or the budget has no weight left for a new row.
+        """
+        self._fitted()
+        epochs = whole(epochs, "epochs", lower=1)
+        users, items, taken = newcomers.joined(self, train)
+        tables, (loss, rate, decay, seed) = (self.user_table_, self.item_table_), self._going_on()
+        self.user_table_, self.item_table_ = foldin.extend(
+            tables, taken, transpose(taken), loss, epochs, rate, decay, seed
+        )
+        self.users_, self.items_, self.seen_ = users, items, taken
+        self.popularity_ = taken.column_counts / taken.shape[0]
+        return self
+
+    def _going_on(self) -> tuple[Loss, float, float, int]:
+        """Return loss, rate, decay and seed for rows that come later, which Adagrad trains."""
+        rate = OPTIMIZERS["adagrad"].rate
+        if self.optimizer == "adagrad":
+            rate = self._rate(rate)
+        return LOSSES[self.loss], rate, float(self.weight_decay), self.seed
+
+    def contributions(self, user: int, item: int) -> pl.DataFrame:
+        """Return what each column adds to the score of an item for a user, by row number."""
+        columns, parts = self.scorer.parts(user, item)
+        return pl.DataFrame({"column": columns, "contribution": parts})
+
+    def similarities(self, item: int) -> NDArray[np.float32]:
+        """Return the cosine of the row of each item with that of one, by number."""
+        return self.scorer.cosines(item)
 
     def report(self) -> dict[str, Any]:
         """Return budget, weights, bytes and density of the tables.
@@ -252,23 +342,7 @@ class SparseMF(Recommender):
             (of tables without zeros), ``density``, and the same by table under ``tables``.
         """
         self._fitted()
-        tables = {}
-        for name, table in (("users", self.user_table_), ("items", self.item_table_)):
-            tables[name] = {
-                "rows": table.shape[0],
-                "dim": table.shape[1],
-                "weights": table.nnz,
-                "density": table.nnz / (table.shape[0] * table.shape[1]),
-                "bytes_values": table.data.nbytes,
-                "bytes_indices": table.indices.nbytes,
-                "bytes_rows": 2 * table.shape[0],
-                "largest_row": int(table.row_counts.max()),
-            }
-        totals = {
-            key: sum(table[key] for table in tables.values())
-            for key in ("weights", "bytes_values", "bytes_indices", "bytes_rows")
-        }
-        dense = sum(table["rows"] * table["dim"] for table in tables.values())
+        totals = table_sizes(self.user_table_, self.item_table_)
         last = self.history_[-1]
         return {
             "model": self.name,
@@ -276,10 +350,7 @@ class SparseMF(Recommender):
             "budget": self.n_weights_,
             "optimiser_floats": last["optimiser_floats"],
             **totals,
-            "dense_weights": dense,
-            "density": totals["weights"] / dense,
             "explored": last["explored"],
-            "tables": tables,
         }
 
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -314,68 +385,4 @@ class SparseMF(Recommender):
         model.n_weights_, model.history_ = header["budget"], header["history"]
         if model.n_weights_ != tables[0].nnz + tables[1].nnz:
             raise ValueError("the file's tables do not hold the weights of its budget")
-        return model
-
-
-class Popularity(Recommender):
-    """Recommend what most users have taken: the baseline nobody should lose to.
-
-    Attributes
-    ----------
-    counts_ : ndarray of float32, shape (n_items,)
-        Users who have taken each item.
-    """
-
-    name: ClassVar[str] = "popularity"
-    counts_: NDArray[np.float32]
-
-    def fit(
-        self,
-        train: Interactions,
-        *,
-        valid: Source | None = None,
-        on_epoch: Callable[[dict[str, Any]], None] | None = None,
-    ) -> Self:
-        """Count the users of each item.
-
-        Parameters
-        ----------
-        train : Interactions
-            What users took.
-        valid, on_epoch
-            Not used: counting has no epochs to watch.
-
-        Returns
-        -------
-        Popularity
-            The fitted model. Cost O(nnz).
-        """
-        self._remember(train)
-        self.history_ = []
-        counts = np.bincount(train.matrix.indices, minlength=train.n_items)
-        self.counts_ = counts.astype(np.float32)
-        return self
-
-    def scores(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the counts of all items, once for each user."""
-        return np.tile(self.counts_, (rows.size, 1))
-
-    def report(self) -> dict[str, Any]:
-        """Return the number of weights and their bytes."""
-        self._fitted()
-        size = self.counts_.size
-        return {"model": self.name, "weights": size, "bytes_values": self.counts_.nbytes}
-
-    def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        return {}, {"counts": self.counts_}
-
-    @classmethod
-    def _restored(
-        cls, header: dict[str, Any], arrays: dict[str, NDArray[Any]], shape: tuple[int, int]
-    ) -> Self:
-        model = cls()
-        model.history_ = []
-        model.counts_ = arrays["counts"]
-        if model.counts_.dtype != np.float32 or model.counts_.shape != shape[1:]:
-            raise ValueError("the file's counts do not fit its items")
         return model

@@ -67,10 +67,10 @@ def rank(
     shown = np.zeros(held.shape[1] + 1, np.int64)
     parts: list[NDArray[np.float64]] = [np.empty((6, 0))]
     for rows, best in top_items(scores, users, k, seen):
-        hits = np.empty(best.indices.size, np.bool_)
         row = np.repeat(rows, k).astype(np.uint32)
-        _cpu.mark_seen(held.indptr, held.indices, row, best.indices.ravel(), hits)
-        hits = hits.reshape(best.indices.shape)
+        flat = np.empty(best.indices.size, np.bool_)
+        _cpu.mark_seen(held.indptr, held.indices, row, best.indices.ravel(), flat)
+        hits = flat.reshape(best.indices.shape)
         n_hits, capped = hits.sum(axis=1), np.minimum(counts[rows], k)
         first = np.where(n_hits > 0, hits.argmax(axis=1) + 1.0, np.inf)
         shown += np.bincount(best.indices.ravel(), minlength=shown.size)

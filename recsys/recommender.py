@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys import serving, sink, storage
+from recsys import explain, serving, sink, storage
+from recsys.explain import Explanation
 from recsys.factors import FactorScores
 from recsys.interactions import Interactions, read_pairs
 from recsys.ranking import rank
@@ -73,6 +74,14 @@ class Recommender(ABC):
             f"{type(self).__name__} cannot fold in new users; choose unknown='popular', or a "
             "SparseMF or ItemKNN"
         )
+
+    def contributions(self, user: int, item: int) -> pl.DataFrame:
+        """Return parts that add up to a score, by row numbers; models that have such say so."""
+        raise ValueError(f"{type(self).__name__} has no parts of a score to explain it by")
+
+    def similarities(self, item: int) -> NDArray[np.float32]:
+        """Return how like one item each is, by number; models that know say so."""
+        raise ValueError(f"{type(self).__name__} does not know which items are alike")
 
     @abstractmethod
     def report(self) -> dict[str, Any]:
@@ -211,10 +220,51 @@ class Recommender(ABC):
         block = serving.users_at_a_time(memory_limit, self.items_.len(), k, whole_rows)
         target = sink.check_target(path, name)
         parts = serving.lists(self, rows, k, exclude_seen, permitted, block)
-        schema = {"user": self.users_.dtype, "item": self.items_.dtype, "score": pl.Float32}
-        frames = (part.drop("place") for part in parts)
-        written = sink.write_frames(frames, pl.Schema(schema | {"rank": pl.UInt32}), target, name)
-        return written, rows.size
+        return serving.write(self, parts, target, name), rows.size
+
+    def similar_items(self, item: Any, k: int = 20) -> pl.DataFrame:
+        """Return the k items most like one.
+
+        Parameters
+        ----------
+        item : id
+            An item of the training.
+        k : int, default 20
+            Length of the list, from 1 to the number of items.
+
+        Returns
+        -------
+        DataFrame
+            Columns item, similarity and rank (from 1), without the item itself.
+
+        Raises
+        ------
+        ValueError
+            If the item was not in training or the model does not know which items are alike.
+        """
+        self._fitted()
+        return explain.similar_items(self, item, k)
+
+    def explain(self, user: Any, item: Any) -> Explanation:
+        """Take the score of an item for a user apart.
+
+        Parameters
+        ----------
+        user, item : id
+            Of the training.
+
+        Returns
+        -------
+        Explanation
+            The score, parts that add up to it, and what the user took that is most alike.
+
+        Raises
+        ------
+        ValueError
+            If one was not in training or the model's scores have no parts.
+        """
+        self._fitted()
+        return explain.explain(self, user, item)
 
     def evaluate(
         self,

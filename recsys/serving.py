@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -9,6 +10,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.interactions import lookup
+from recsys.newcomers import same_type
+from recsys.sink import write_frames
 from recsys.table import Source
 from recsys.toplists import top_items
 from sparsenum._check import choice, whole
@@ -101,8 +104,8 @@ def recommend(
         )
     places = np.flatnonzero(rows >= 0)
     parts = [_frame(model.users_[:0], model.items_, ELL(*_no_list(k), model.items_.len()), 0)]
-    for part in lists(model, rows[places], k, exclude_seen, permitted):
-        parts.append(_placed(part, places))
+    known = lists(model, rows[places], k, exclude_seen, permitted)
+    parts.extend(_placed(part, places) for part in known)
     strangers = np.flatnonzero(rows < 0)
     if strangers.size and unknown != "skip":
         ids = _as_trained(model, users, strangers)
@@ -115,6 +118,13 @@ def recommend(
     if strangers.size:
         table = table.sort("place", maintain_order=True)
     return table.drop("place")
+
+
+def write(model: "Recommender", parts: Iterator[pl.DataFrame], target: Path, name: str) -> int:
+    """Write tables of lists to a file and return the number of rows."""
+    types = (model.users_.dtype, model.items_.dtype, pl.Float32(), pl.UInt32())
+    schema = pl.Schema(list(zip(("user", "item", "score", "rank"), types, strict=True)))
+    return write_frames((part.drop("place") for part in parts), schema, target, name)
 
 
 def users_at_a_time(memory_limit: int | str, n_items: int, k: int, whole_rows: bool) -> int:
@@ -165,15 +175,7 @@ def _placed(part: pl.DataFrame, places: NDArray[np.int64]) -> pl.DataFrame:
 
 def _as_trained(model: "Recommender", users: Ids, rows: NDArray[np.int64]) -> pl.Series:
     """Return some of the ids in the type of those of the training."""
-    ids = pl.Series(values=users).gather(rows)
-    try:
-        return ids.cast(model.users_.dtype)
-    except pl.exceptions.PolarsError as error:
-        fact = str(error).partition("\n")[0]
-        raise ValueError(
-            f"users must have ids of the type of the training, {model.users_.dtype}: got others "
-            f"({fact}); cast them, or leave them out by unknown='skip'"
-        ) from None
+    return same_type(pl.Series(values=users).gather(rows), model.users_, "users")
 
 
 def _popular(

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.interactions import Interactions, read_pairs
-from recsys.ranking import Scores, ranking_metrics
+from recsys.ranking import ranking_metrics
 from recsys.table import Source
+from recsys.toplists import Scores
 from sparsenum._check import positive
 from sparsenum.sparse import CSR
 

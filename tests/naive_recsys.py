@@ -122,15 +122,39 @@ def best_items(scores, hidden, k):
 
 
 def ranking_metrics(scores, train, test, k):
-    """Return the means of Recall@k and NDCG@k as LightGCN has them, and the users averaged."""
-    recall, ndcg = [], []
+    """Return the metrics of each user with held-out items, by loops, and how many were shown."""
+    n_items = len(next(iter(scores.values())))
+    users_of = [sum(item in taken for taken in train.values()) for item in range(n_items)]
+    names = ("recall", "ndcg", "recall_capped", "hit_rate", "mrr", "novelty")
+    of, shown = {name: [] for name in names}, set()
     for user, held in test.items():
         wanted = held - train.get(user, set())
         if not wanted:
             continue
         ranked = best_items(scores[user], train.get(user, set()), k)
-        gain = [1 / math.log2(rank + 2) for rank, item in enumerate(ranked) if item in wanted]
-        ideal = [1 / math.log2(rank + 2) for rank in range(min(k, len(wanted)))]
-        recall.append(len(gain) / len(wanted))
-        ndcg.append(sum(gain) / sum(ideal))
-    return (np.mean(recall), np.mean(ndcg), len(recall)) if recall else (None, None, 0)
+        ranks = [rank for rank, item in enumerate(ranked, 1) if item in wanted]
+        ideal = sum(1 / math.log2(rank + 1) for rank in range(1, min(k, len(wanted)) + 1))
+        of["recall"].append(len(ranks) / len(wanted))
+        of["recall_capped"].append(len(ranks) / min(k, len(wanted)))
+        of["ndcg"].append(sum(1 / math.log2(rank + 1) for rank in ranks) / ideal)
+        of["hit_rate"].append(float(bool(ranks)))
+        of["mrr"].append(1 / ranks[0] if ranks else 0.0)
+        rare = [-math.log2(users_of[item] / len(train)) for item in ranked]
+        of["novelty"].append(sum(rare) / len(rare))
+        shown |= set(ranked)
+    return of, len(shown) / n_items
+
+
+def neighbours(taken, n_items, k, likeness):
+    """Return the k nearest of each item as dicts: likeness is a formula of c_ij, c_i, c_j."""
+    users = [{user for user, items in taken.items() if item in items} for item in range(n_items)]
+    near = []
+    for i in range(n_items):
+        like = {
+            j: likeness(len(users[i] & users[j]), len(users[i]), len(users[j]))
+            for j in range(n_items)
+            if j != i and users[i] & users[j]
+        }
+        best = sorted(like, key=lambda j: (-np.float32(like[j]), j))[:k]
+        near.append({j: like[j] for j in best})
+    return near

@@ -79,7 +79,7 @@ def refuse(capsys):
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-@pytest.mark.parametrize("name", ["dsl-mf", "static-mf", "popularity"])
+@pytest.mark.parametrize("name", ["dsl-mf", "static-mf", "dense-mf", "itemknn", "popularity"])
 def test_every_model_from_every_kind_of_table(tmp_path, run, kind, name):
     path, out = tmp_path / f"events.{kind}", tmp_path / "model.npz"
     (events().write_csv if kind == "csv" else events().write_parquet)(path)
@@ -95,6 +95,11 @@ def test_every_model_from_every_kind_of_table(tmp_path, run, kind, name):
     assert result["seconds_training"] >= 0
     if name == "popularity":
         assert (result["weights"], result["history"]) == (12, [])
+    elif name == "itemknn":
+        assert 0 < result["weights"] <= 12 * 11
+    elif name == "dense-mf":
+        # 208 weights of 6 bytes and 52 rows of 2 buy 6 whole columns of 52 floats.
+        assert result["weights"] == 6 * 52
     else:
         assert result["recipe"] == name.removesuffix("-mf")
         assert result["weights"] == result["budget"] == round(0.5 * 52 * 8)
@@ -207,8 +212,8 @@ def test_a_process_of_its_own(tmp_path, table):
 
 OPTIONS = {
     "train": "--user --item --weight --time --duplicates --bad-rows --min-user --min-item "
-    "--model --budget --dim --epochs --learning-rate "
-    "--weight-decay --seed --valid --out --json TABLE dsl-mf static-mf popularity",
+    "--model --budget --dim --epochs --learning-rate --weight-decay --seed --valid --checkpoint "
+    "--resume --out --json TABLE dsl-mf static-mf dsl-lightgcn dense-mf itemknn popularity",
     "evaluate": "--user --item --k --json MODEL.npz TABLE",
     "recommend": "--users --k --allow --deny --unknown --memory-limit --out MODEL.npz "
     ".parquet CSV all error skip",

@@ -5,13 +5,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recsys import Interactions, Popularity, SparseMF, load, storage
+from recsys import Interactions, ItemKNN, Popularity, SparseMF, load, storage
 
 NAMES = {"user": "user", "item": "item"}
 MAKERS = {
     "dsl": lambda: SparseMF(budget="30%", dim=16, epochs=4),
     "static": lambda: SparseMF(budget="30%", dim=16, epochs=4, recipe="static"),
     "popularity": Popularity,
+    "itemknn": lambda: ItemKNN(neighbours=5),
 }
 N_USERS, N_ITEMS = 300, 25
 
@@ -132,21 +133,41 @@ def test_metrics_equal_their_twin(model, table, k):
     test = pl.concat([test, strangers, test[:50]])
     scores = dict(zip(model.users_, model.scores(np.arange(model.users_.len())), strict=True))
     held = sets(test.filter(pl.col("item") < N_ITEMS, pl.col("user").is_in(model.users_.implode())))
-    recall, ndcg, users = naive.ranking_metrics(scores, sets(table), held, k)
+    of, coverage = naive.ranking_metrics(scores, sets(table), held, k)
     n_strangers = test.filter(~pl.col("user").is_in(model.users_.implode()))["item"].count()
-    assert model.evaluate(test, k) == {
-        f"recall@{k}": pytest.approx(recall, rel=1e-12),
-        f"ndcg@{k}": pytest.approx(ndcg, rel=1e-12),
-        "users": users,
+    means = {f"{name}@{k}": pytest.approx(np.mean(of[name]), rel=1e-12) for name in of}
+    assert model.evaluate(test, k) == means | {
+        f"coverage@{k}": coverage,
+        "users": len(of["recall"]),
         "unknown_users": n_strangers,
         "unknown_items": 1,
     }
-    assert 0 < recall <= 1
-    assert 100 < users < N_USERS
+    assert 0 < np.mean(of["recall"]) <= 1
+    assert 100 < len(of["recall"]) < N_USERS
+
+
+def test_metrics_of_each_user(model):
+    test = random_pairs(1, 500)
+    result = model.evaluate(test, 5, per_user=True)
+    each = result.pop("per_user")
+    assert result == model.evaluate(test, 5)
+    assert each.height == result["users"]
+    for name in ("recall", "ndcg", "recall_capped", "hit_rate", "mrr", "novelty"):
+        assert each[f"{name}@5"].mean() == pytest.approx(result[f"{name}@5"], rel=1e-12)
+    assert each["user"].is_in(test["user"].implode()).all()
+    known = test.filter(pl.col("user").is_in(model.users_.implode())).unique()
+    new = known.join(pl.DataFrame(model_pairs(model)), on=["user", "item"], how="anti")
+    assert dict(each.select("user", "held").rows()) == dict(new.group_by("user").len().rows())
+
+
+def model_pairs(model):
+    row = np.repeat(np.arange(model.users_.len()), model.seen_.row_counts)
+    return {"user": model.users_.gather(row), "item": model.items_.gather(model.seen_.indices)}
 
 
 def test_evaluation_of_nothing(model, table):
-    nothing = {"recall@5": None, "ndcg@5": None, "users": 0}
+    names = ("recall", "ndcg", "recall_capped", "hit_rate", "mrr", "novelty", "coverage")
+    nothing = {f"{name}@5": None for name in names} | {"users": 0}
     clean = {"unknown_users": 0, "unknown_items": 0}
     assert model.evaluate(table, 5) == nothing | clean
     assert model.evaluate(table.clear(), 5) == nothing | clean
@@ -319,6 +340,7 @@ OF_SPARSE = {
 CASES = {
     "dsl": COMMON | OF_SPARSE | spoiled([*ARRAYS, *TABLES]),
     "popularity": COMMON | spoiled([*ARRAYS, "counts"]),
+    "itemknn": COMMON | spoiled([*ARRAYS, "near_counts", "near_indices", "near_data"]),
 }
 TAMPERED = [
     pytest.param(name, tamper, id=f"{name}-{what}")

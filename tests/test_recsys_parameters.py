@@ -5,11 +5,9 @@ import threading
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from recsys import Interactions, Popularity, SparseMF
-from recsys.budget import parse_budget, share_rows
+from recsys.budget import parse_budget
 
 NAMES = {"user": "user", "item": "item"}
 
@@ -160,17 +158,6 @@ def test_budgets_that_can_be_bought(budget, weights):
 def test_budgets_that_cannot(budget, message):
     with pytest.raises(ValueError, match="budget must .*" + message):
         parse_budget(budget, ROWS, DIM)
-
-
-@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 40), st.floats(0, 1))
-def test_rows_share_to_the_unit(n_users, n_items, dim, share):
-    n = n_users + n_items
-    weights = n + round(share * n * (dim - 1))
-    users, items = share_rows(weights, n_users, n_items, dim)
-    assert (users.size, items.size) == (n_users, n_items)
-    counts = np.concatenate([users, items])
-    assert counts.sum() == weights
-    assert 1 <= counts.min() <= counts.max() <= min(counts.min() + 1, dim)
 
 
 def test_a_budget_in_bytes_is_kept_on_disk(interactions):
