@@ -49,7 +49,6 @@ def known_rows(
     model: "Recommender", users: Ids | Literal["all"], unknown: Unknown
 ) -> NDArray[np.int64]:
     """Return the row of each user, -1 for those unknown where they may be."""
-    choice(unknown, "unknown", get_args(Unknown))
     if isinstance(users, str):
         if users != "all":
             raise ValueError(f"users must be a sequence of ids or 'all': got {users!r}")
@@ -96,12 +95,13 @@ def recommend(
     histories: Source | None,
 ) -> pl.DataFrame:
     """Return the lists of all users asked for, in their order."""
-    rows = known_rows(model, users, unknown)
+    choice(unknown, "unknown", get_args(Unknown))
     if (histories is not None) != (unknown == "fold_in"):
         raise ValueError(
             "histories must be given where unknown='fold_in', and there only: got "
             f"unknown={unknown!r} {'without' if histories is None else 'with'} histories"
         )
+    rows = known_rows(model, users, unknown)
     places = np.flatnonzero(rows >= 0)
     parts = [_frame(model.users_[:0], model.items_, ELL(*_no_list(k), model.items_.len()), 0)]
     known = lists(model, rows[places], k, exclude_seen, permitted)

@@ -117,7 +117,10 @@ def test_a_score_does_not_depend_on_company():
 def test_exactly_k_items_while_enough_are_left(models, train, allow, deny, k, exclude, name):
     model = models[name]
     left = (set(range(N_ITEMS)) if allow is None else allow & set(range(N_ITEMS))) - (deny or set())
-    lists = {"allow": allow and sorted(allow), "deny": deny and sorted(deny)}
+    lists = {
+        name: None if ids is None else sorted(ids)
+        for name, ids in (("allow", allow), ("deny", deny))
+    }
     if not left:
         with pytest.raises(ValueError, match="allow and deny must leave an item to recommend"):
             model.recommend("all", k, **lists)

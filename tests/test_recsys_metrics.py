@@ -1,0 +1,112 @@
+"""Evaluating: every metric against its twin, what is left out, and the metrics of each user."""
+
+import naive_recsys as naive
+import numpy as np
+import polars as pl
+import pytest
+
+from recsys import Interactions, ItemKNN, Popularity, SparseMF
+
+NAMES = {"user": "user", "item": "item"}
+MAKERS = {
+    "dsl": lambda: SparseMF(budget="30%", dim=16, epochs=4),
+    "static": lambda: SparseMF(budget="30%", dim=16, epochs=4, recipe="static"),
+    "popularity": Popularity,
+    "itemknn": lambda: ItemKNN(neighbours=5),
+}
+N_USERS, N_ITEMS = 300, 25
+
+
+def random_pairs(seed, n=1200):
+    rng = np.random.default_rng(seed)
+    return pl.DataFrame(
+        {"user": rng.integers(N_USERS, size=n), "item": rng.integers(N_ITEMS, size=n)}
+    )
+
+
+def sets(table):
+    """The items of each user."""
+    by_user = {}
+    for user, item in table.select("user", "item").rows():
+        by_user.setdefault(user, set()).add(item)
+    return by_user
+
+
+@pytest.fixture(scope="module")
+def table():
+    # User -1 takes everything, user -2 one item.
+    special = pl.DataFrame({"user": [-1] * N_ITEMS + [-2], "item": [*range(N_ITEMS), 3]})
+    return pl.concat([random_pairs(0), special])
+
+
+@pytest.fixture(scope="module")
+def train(table):
+    return Interactions.read(table, **NAMES)
+
+
+@pytest.fixture(scope="module")
+def fitted(train):
+    return {name: make().fit(train) for name, make in MAKERS.items()}
+
+
+@pytest.fixture(params=MAKERS)
+def model(request, fitted):
+    return fitted[request.param]
+
+
+@pytest.mark.parametrize("k", [1, 5, 25])
+def test_metrics_equal_their_twin(model, table, k):
+    test = pl.concat([random_pairs(1, 500), table[:100]])
+    strangers = pl.DataFrame({"user": [777, 777, 1, 2], "item": [1, 99, 99, None]})
+    test = pl.concat([test, strangers, test[:50]])
+    scores = dict(zip(model.users_, model.scores(np.arange(model.users_.len())), strict=True))
+    held = sets(test.filter(pl.col("item") < N_ITEMS, pl.col("user").is_in(model.users_.implode())))
+    of, coverage = naive.ranking_metrics(scores, sets(table), held, k)
+    n_strangers = test.filter(~pl.col("user").is_in(model.users_.implode()))["item"].count()
+    means = {f"{name}@{k}": pytest.approx(np.mean(of[name]), rel=1e-12) for name in of}
+    assert model.evaluate(test, k) == means | {
+        f"coverage@{k}": coverage,
+        "users": len(of["recall"]),
+        "unknown_users": n_strangers,
+        "unknown_items": 1,
+    }
+    assert 0 < np.mean(of["recall"]) <= 1
+    assert 100 < len(of["recall"]) < N_USERS
+
+
+def test_metrics_of_each_user(model):
+    test = random_pairs(1, 500)
+    result = model.evaluate(test, 5, per_user=True)
+    each = result.pop("per_user")
+    assert result == model.evaluate(test, 5)
+    assert each.height == result["users"]
+    for name in ("recall", "ndcg", "recall_capped", "hit_rate", "mrr", "novelty"):
+        assert each[f"{name}@5"].mean() == pytest.approx(result[f"{name}@5"], rel=1e-12)
+    assert each["user"].is_in(test["user"].implode()).all()
+    known = test.filter(pl.col("user").is_in(model.users_.implode())).unique()
+    new = known.join(pl.DataFrame(model_pairs(model)), on=["user", "item"], how="anti")
+    assert dict(each.select("user", "held").rows()) == dict(new.group_by("user").len().rows())
+
+
+def model_pairs(model):
+    row = np.repeat(np.arange(model.users_.len()), model.seen_.row_counts)
+    return {"user": model.users_.gather(row), "item": model.items_.gather(model.seen_.indices)}
+
+
+def test_evaluation_of_nothing(model, table):
+    names = ("recall", "ndcg", "recall_capped", "hit_rate", "mrr", "novelty", "coverage")
+    nothing = {f"{name}@5": None for name in names} | {"users": 0}
+    clean = {"unknown_users": 0, "unknown_items": 0}
+    assert model.evaluate(table, 5) == nothing | clean
+    assert model.evaluate(table.clear(), 5) == nothing | clean
+    strangers = pl.DataFrame({"user": [777, 1], "item": [1, 99]})
+    assert model.evaluate(strangers, 5) == nothing | {"unknown_users": 1, "unknown_items": 1}
+
+
+def test_evaluation_names_its_columns(model):
+    test = random_pairs(1)
+    renamed = test.rename({"user": "who", "item": "what"})
+    assert model.evaluate(renamed, user="who", item="what") == model.evaluate(test)
+    assert model.evaluate(test.cast(pl.String)) == model.evaluate(test)
+    with pytest.raises(ValueError, match="user must name a column of the table: got 'user'"):
+        model.evaluate(renamed)
