@@ -241,7 +241,8 @@ class SparseMF(Recommender):
 
     def scores(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the scores of all items for users given by row number."""
-        return self.scorer(rows)
+        scores: NDArray[np.float32] = self.scorer(rows)
+        return scores
 
     def fold_in(self, rows: Source, *, user: str | None = None, item: str | None = None) -> Self:
         """Return a model of new users by what they took, without training; this one stays as it is.
@@ -329,7 +330,8 @@ class SparseMF(Recommender):
 
     def similarities(self, item: int) -> NDArray[np.float32]:
         """Return the cosine of the row of each item with that of one, by number."""
-        return self.scorer.cosines(item)
+        cosines: NDArray[np.float32] = self.scorer.cosines(item)
+        return cosines
 
     def report(self) -> dict[str, Any]:
         """Return budget, weights, bytes and density of the tables.

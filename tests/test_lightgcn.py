@@ -100,7 +100,9 @@ def test_the_largest_gradient_grows_and_the_weakest_go():
     table = Table(weights, rule.start(20) + np.float32(1), rule)
     gradient = rng.random((5, 8)).astype(np.float32)
     before, promise = weights.to_dense(), gradient.copy()
-    assert lightgcn.exchange(table, gradient, 0.5, rng) == 10
+    rewiring = lightgcn.exchanged(table.weights, gradient, 0.5, rng)
+    table.move(rewiring)
+    assert rewiring.n_grown == 10
     after = table.weights.to_dense()
     for row in range(5):
         kept = set(np.argsort(-np.abs(before[row]))[:2])
