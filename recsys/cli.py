@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--user", metavar="COL", help="if named otherwise than in training")
     evaluate.add_argument("--item", metavar="COL", help="if named otherwise than in training")
     evaluate.add_argument("--k", type=int, default=20, help="default: %(default)s")
+    evaluate.add_argument("--valid", metavar="TABLE", help="warn if these are held out otherwise")
     evaluate.add_argument("--json", action="store_true", help="print one JSON object on stdout")
 
     recommend = commands.add_parser("recommend", help="write the best items of each user")
@@ -196,9 +198,20 @@ def _train(arguments: argparse.Namespace) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     from recsys import load
+    from sparsenum.errors import ProtocolWarning
 
     model = load(arguments.model)
-    metrics = model.evaluate(arguments.table, arguments.k, user=arguments.user, item=arguments.item)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ProtocolWarning)
+        metrics = model.evaluate(
+            arguments.table,
+            arguments.k,
+            user=arguments.user,
+            item=arguments.item,
+            valid=arguments.valid,
+        )
+    for warning in caught:
+        sys.stderr.write(f"recsys: warning: {warning.message}\n")
     if arguments.json:
         _print_json(metrics)
     else:

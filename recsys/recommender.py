@@ -14,6 +14,7 @@ from recsys import explain, serving, sink, storage
 from recsys.explain import Explanation
 from recsys.factors import FactorScores
 from recsys.interactions import Interactions, read_pairs
+from recsys.protocol import warn_of_drift
 from recsys.ranking import rank
 from recsys.serving import Unknown
 from recsys.table import Source
@@ -274,6 +275,7 @@ class Recommender(ABC):
         user: str | None = None,
         item: str | None = None,
         per_user: bool = False,
+        valid: Source | None = None,
     ) -> dict[str, Any]:
         """Return how well lists of k items do on held-out pairs.
 
@@ -290,6 +292,10 @@ class Recommender(ABC):
             Columns of ids; those of the training table by default.
         per_user : bool, default False
             Return the metrics of each user as well.
+        valid : table or path, optional
+            The held-out events that parameters were chosen by, with the same columns: a
+            `ProtocolWarning` says if they spread over popular and rare items in another way than
+            `test`, for then they rank models in another way, too (see `recsys.protocol`).
 
         Returns
         -------
@@ -309,13 +315,15 @@ class Recommender(ABC):
         """
         self._fitted()
         k = whole(k, "k", lower=1, upper=self.items_.len())
-        held, unknown_users, unknown_items = read_pairs(
-            test,
-            user=user or str(self.columns_["user"]),
-            item=item or str(self.columns_["item"]),
-            users=self.users_,
-            items=self.items_,
-        )
+        columns: dict[str, Any] = {
+            "user": user or str(self.columns_["user"]),
+            "item": item or str(self.columns_["item"]),
+            "users": self.users_,
+            "items": self.items_,
+        }
+        held, unknown_users, unknown_items = read_pairs(test, **columns)
+        if valid is not None:
+            warn_of_drift(self.seen_, read_pairs(valid, **columns)[0], held)
         metrics = rank(self.scorer, held, self.seen_, k, self.popularity_)
         result = metrics.means() | {
             "unknown_users": unknown_users,

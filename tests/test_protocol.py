@@ -6,6 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from recsys import Popularity
+from recsys.cli import main
 from recsys.interactions import Interactions, read_pairs
 from recsys.protocol import degree_profile, warn_of_drift
 from recsys.split import by_time, random_per_user
@@ -94,3 +96,30 @@ def test_sets_held_out_alike_are_not(seed, fraction):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warn_of_drift(Interactions.read(train, **NAMES), valid, test)
+
+
+def test_evaluation_warns_where_validation_was_held_out_otherwise(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    chance = 1 / np.arange(1, 81)
+    pairs = pl.DataFrame(
+        {
+            "user": rng.integers(300, size=6000),
+            "item": rng.choice(80, size=6000, p=chance / chance.sum()),
+        }
+    ).unique(maintain_order=True)
+    train, valid = pairs[:-600], pairs[-600:]
+    rare = pl.DataFrame(
+        {"user": rng.integers(300, size=600), "item": rng.integers(60, 80, size=600)}
+    )
+    rare = rare.unique(maintain_order=True)
+    model = Popularity().fit(Interactions.read(train, user="user", item="item"))
+    assert model.evaluate(valid, 5, valid=valid) == model.evaluate(valid, 5)
+    with pytest.warns(ProtocolWarning, match="held out in the same way"):
+        model.evaluate(rare, 5, valid=valid)
+
+    files = [str(tmp_path / name) for name in ("model.npz", "test.parquet", "valid.parquet")]
+    model.save(files[0])
+    rare.write_parquet(files[1])
+    valid.write_parquet(files[2])
+    assert main(["evaluate", *files[:2], "--k", "5", "--valid", files[2]]) == 0
+    assert "warning: valid and test should be held out" in capsys.readouterr().err
