@@ -4,39 +4,14 @@ import naive_recsys as naive
 import numpy as np
 import polars as pl
 import pytest
+from judged import MAKERS, N_ITEMS, N_USERS, NAMES, all_pairs, random_pairs, sets
 
-from recsys import Interactions, ItemKNN, Popularity, SparseMF
-
-NAMES = {"user": "user", "item": "item"}
-MAKERS = {
-    "dsl": lambda: SparseMF(budget="30%", dim=16, epochs=4),
-    "static": lambda: SparseMF(budget="30%", dim=16, epochs=4, recipe="static"),
-    "popularity": Popularity,
-    "itemknn": lambda: ItemKNN(neighbours=5),
-}
-N_USERS, N_ITEMS = 300, 25
-
-
-def random_pairs(seed, n=1200):
-    rng = np.random.default_rng(seed)
-    return pl.DataFrame(
-        {"user": rng.integers(N_USERS, size=n), "item": rng.integers(N_ITEMS, size=n)}
-    )
-
-
-def sets(table):
-    """The items of each user."""
-    by_user = {}
-    for user, item in table.select("user", "item").rows():
-        by_user.setdefault(user, set()).add(item)
-    return by_user
+from recsys import Interactions
 
 
 @pytest.fixture(scope="module")
 def table():
-    # User -1 takes everything, user -2 one item.
-    special = pl.DataFrame({"user": [-1] * N_ITEMS + [-2], "item": [*range(N_ITEMS), 3]})
-    return pl.concat([random_pairs(0), special])
+    return all_pairs()
 
 
 @pytest.fixture(scope="module")

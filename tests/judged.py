@@ -1,0 +1,37 @@
+"""A table of pairs, and the models that are judged on it."""
+
+import numpy as np
+import polars as pl
+
+from recsys import ItemKNN, Popularity, SparseMF
+
+NAMES = {"user": "user", "item": "item"}
+MAKERS = {
+    "dsl": lambda: SparseMF(budget="30%", dim=16, epochs=4),
+    "static": lambda: SparseMF(budget="30%", dim=16, epochs=4, recipe="static"),
+    "popularity": Popularity,
+    "itemknn": lambda: ItemKNN(neighbours=5),
+}
+N_USERS, N_ITEMS = 300, 25
+
+
+def random_pairs(seed, n=1200):
+    rng = np.random.default_rng(seed)
+    return pl.DataFrame(
+        {"user": rng.integers(N_USERS, size=n), "item": rng.integers(N_ITEMS, size=n)}
+    )
+
+
+def sets(table):
+    """The items of each user."""
+    by_user = {}
+    for user, item in table.select("user", "item").rows():
+        by_user.setdefault(user, set()).add(item)
+    return by_user
+
+
+def all_pairs():
+    """Random pairs, and two special users."""
+    # User -1 takes everything, user -2 one item.
+    special = pl.DataFrame({"user": [-1] * N_ITEMS + [-2], "item": [*range(N_ITEMS), 3]})
+    return pl.concat([random_pairs(0), special])
