@@ -16,12 +16,9 @@ from sparsenum.ot.newton import (
     DAMPING_PER_ERROR,
     DROP_MOST,
     DROP_PER_ERROR,
-    SHRINK,
     SWEEP_MOST,
-    TRIALS,
-    UNCHANGED,
     Pace,
-    is_better,
+    backtrack,
 )
 from sparsenum.ot.problem import UNDERFLOW, Iterate, Problem, Vector, gather
 from sparsenum.ot.support import Restricted
@@ -116,17 +113,8 @@ def newton_step(view: Agreement, at: Point, pace: Pace, goal: float) -> Point | 
     reach = float(np.abs(x).max())
     x = view.balanced(np.clip(x, -pace.cap, pace.cap))
     slope = -view.reg * float(view.weights @ (at.columns * x).sum(axis=1))
-    flat = UNCHANGED * max(abs(at.value), view.reg)
-    length = 1.0
-    for _ in range(TRIALS):
-        trial = view.point(at.g + length * view.reg * x)
-        ascent = trial.value - at.value
-        if is_better(ascent, length * slope, trial.error, at.error, flat):
-            pace.accepted(length, reach)
-            return trial
-        length *= SHRINK
-    pace.rejected()
-    return None
+    whole = view.reg * x
+    return backtrack(at, lambda t: view.point(at.g + t * whole), slope, view.reg, pace, reach)
 
 
 def direction(view: Agreement, at: Point, pace: Pace, goal: float) -> Rows:

@@ -1,7 +1,8 @@
 """Newton's method on the dual with a sparsified Hessian: one safeguarded step at a time."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -153,6 +154,37 @@ def is_better(ascent: float, promised: float, after: float, before: float, flat:
         or after <= FALL * before
         or (after < before and abs(ascent) <= flat)
     )
+
+
+class Valued(Protocol):
+    """A point with what a step is judged by."""
+
+    @property
+    def value(self) -> float:
+        """Dual objective."""
+
+    @property
+    def error(self) -> float:
+        """What is left of the optimality conditions."""
+
+
+V = TypeVar("V", bound=Valued)
+
+
+def backtrack(
+    at: V, point: Callable[[float], V], slope: float, reg: float, pace: Pace, reach: float
+) -> V | None:
+    """Return the first acceptable of ever shorter steps, and tell the pace; None if none is."""
+    flat = UNCHANGED * max(abs(at.value), reg)
+    length = 1.0
+    for _ in range(TRIALS):
+        trial = point(length)
+        if is_better(trial.value - at.value, length * slope, trial.error, at.error, flat):
+            pace.accepted(length, reach)
+            return trial
+        length *= SHRINK
+    pace.rejected()
+    return None
 
 
 def dual(problem: DualProblem, at: Iterate) -> float:

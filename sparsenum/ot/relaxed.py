@@ -16,11 +16,8 @@ from sparsenum.ot.newton import (
     DAMPING_PER_ERROR,
     DROP_MOST,
     DROP_PER_ERROR,
-    SHRINK,
-    TRIALS,
-    UNCHANGED,
     Pace,
-    is_better,
+    backtrack,
 )
 from sparsenum.ot.problem import UNDERFLOW, Iterate, Problem, Vector, gather
 from sparsenum.ot.support import Restricted
@@ -150,17 +147,8 @@ def newton_step(view: Relaxed, at: Point, pace: Pace, goal: float) -> Point | No
     reach = float(np.abs(x).max())
     x = np.clip(x, -pace.cap, pace.cap)
     slope = view.reg * float((at.wanted - at.columns) @ x)
-    flat = UNCHANGED * max(abs(at.value), view.reg)
-    length = 1.0
-    for _ in range(TRIALS):
-        trial = view.point(view.psi(at) + length * view.reg * x)
-        ascent = trial.value - at.value
-        if is_better(ascent, length * slope, trial.error, at.error, flat):
-            pace.accepted(length, reach)
-            return trial
-        length *= SHRINK
-    pace.rejected()
-    return None
+    psi, whole = view.psi(at), view.reg * x
+    return backtrack(at, lambda t: view.point(psi + t * whole), slope, view.reg, pace, reach)
 
 
 def direction(view: Relaxed, at: Point, pace: Pace, goal: float) -> Vector:
