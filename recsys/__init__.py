@@ -2,10 +2,10 @@
 
 from recsys.dense import dense_mf
 from recsys.interactions import Interactions, ReadReport
+from recsys.items.knn import ItemKNN
 from recsys.lightgcn import LightGCN
 from recsys.loading import load
 from recsys.models import SparseMF
-from recsys.neighbours import ItemKNN
 from recsys.popularity import Popularity
 from recsys.split import leave_last
 

@@ -3,9 +3,9 @@
 import os
 
 from recsys import storage
+from recsys.items.knn import ItemKNN
 from recsys.lightgcn import LightGCN
 from recsys.models import SparseMF
-from recsys.neighbours import ItemKNN
 from recsys.popularity import Popularity
 
 Model = SparseMF | LightGCN | ItemKNN | Popularity
