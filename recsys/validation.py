@@ -1,0 +1,65 @@
+"""Pairs to choose parameters by: the latest of each user, where a table tells what is late."""
+
+import polars as pl
+
+from recsys.split import leave_last, random_per_user
+from recsys.table import Source, missing, open_table, readable
+from sparsenum._check import whole
+
+FRACTION = 0.1  # of each user's rows
+# A user's items in no order of id rise from row to row in about half of all cases.
+LEAST_RISING, MOST_RISING = 0.3, 0.7
+
+
+def pairs_to_choose_by(
+    source: Source, *, user: str, item: str, time: str | None = None, seed: int = 0
+) -> tuple[pl.DataFrame, str]:
+    """Return a tenth of each user's rows, the latest if that can be known, and how it was chosen.
+
+    Public test sets and the future hold other items than random parts of the past: fewer popular
+    ones, more new ones. Rows held back from the end rank models as those do. Without times the
+    rows of a table mostly stand in the order in which they came; if the items of users rise or
+    fall by id instead, that order says nothing, and the tenth is drawn by lot.
+
+    Parameters
+    ----------
+    source : LazyFrame, DataFrame, pandas or pyarrow table, or path
+        The table; see `recsys.table.open_table` for the files.
+    user, item : str
+        Columns of ids.
+    time : str, optional
+        Column of times.
+    seed : int, default 0
+        Of the lot.
+
+    Returns
+    -------
+    DataFrame
+        The rows, with the named columns; no pair of them is in the rest of the table.
+    str
+        How they were chosen: "time", "order" or "lot".
+
+    Raises
+    ------
+    TypeError, FileNotFoundError, ValueError
+        As `recsys.split.leave_last`.
+    """
+    columns = {"user": user, "item": item, "time": time}
+    opened = open_table(source, columns, name="source")
+    with readable(source):
+        frame = opened.select(*dict.fromkeys(filter(None, columns.values()))).collect()
+    names = {"user": user, "item": item}
+    if time is not None:
+        return leave_last(frame, **names, time=time, fraction=FRACTION)[1], "time"
+    if LEAST_RISING < rising_share(frame, **names) < MOST_RISING:
+        return leave_last(frame, **names, fraction=FRACTION)[1], "order"
+    return random_per_user(frame, **names, fraction=FRACTION, seed=whole(seed, "seed"))[1], "lot"
+
+
+def rising_share(frame: pl.DataFrame, user: str, item: str) -> float:
+    """Return how often the item of a row has a higher id than the row of that user before."""
+    known = frame.filter(~missing(user, frame.schema[user]) & ~missing(item, frame.schema[item]))
+    before = pl.col(item).shift().over(user)
+    steps = known.select(rises=pl.col(item) > before, other=pl.col(item) != before)
+    share = steps.filter("other")["rises"].mean()
+    return 0.0 if share is None else float(share)  # type: ignore[arg-type]

@@ -1,0 +1,51 @@
+"""The pairs that parameters are chosen by are late where a table tells what is late."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from recsys.validation import pairs_to_choose_by, rising_share
+
+NAMES = {"user": "user", "item": "item"}
+
+
+@pytest.fixture
+def table():
+    rng = np.random.default_rng(0)
+    items = np.concatenate([rng.permutation(50)[:20] for _ in range(30)])
+    return pl.DataFrame({"user": np.repeat(np.arange(30), 20), "item": items})
+
+
+def test_times_decide_where_there_are_any(table):
+    timed = table.with_columns(at=pl.Series(np.tile(np.arange(20)[::-1], 30)))
+    late, how = pairs_to_choose_by(timed, **NAMES, time="at")
+    assert how == "time"
+    assert late["at"].to_list() == [19, 18] * 30
+
+
+def test_the_order_of_rows_decides_without_times(table):
+    late, how = pairs_to_choose_by(table, **NAMES)
+    assert how == "order"
+    assert late.equals(pl.concat([table[20 * u + 18 : 20 * u + 20] for u in range(30)]))
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("kind", [pl.Int64, pl.String])
+def test_an_order_by_id_says_nothing(table, descending, kind):
+    ordered = table.with_columns(pl.col("item").cast(kind)).sort(
+        "user", "item", descending=[False, descending]
+    )
+    drawn, how = pairs_to_choose_by(ordered, **NAMES)
+    assert how == "lot"
+    assert drawn.height == 60
+    assert drawn.group_by("user").len()["len"].to_list() == [2] * 30
+
+
+def test_numbers_sorted_before_they_became_text_are_seen_through(table):
+    ordered = table.sort("user", "item").with_columns(pl.col("item").cast(pl.String))
+    assert rising_share(ordered, **NAMES) > 0.7
+
+
+def test_a_table_without_steps_and_rows_without_ids():
+    table = pl.DataFrame({"user": ["a", "b", None], "item": ["x", None, "y"]})
+    assert pairs_to_choose_by(table, **NAMES)[0].is_empty()
