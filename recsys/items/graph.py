@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import count
 from typing import Any
 
 import numpy as np
@@ -184,15 +183,16 @@ class _Learner:
         # Dealt out like cards: neighbouring items are often equally popular.
         targets = np.argsort(np.arange(n_items) % PARTS, kind="stable").astype(np.uint32)
         targets = targets if only is None else targets[only[targets]]
-        done = count(1)
+        done: list[int] = []
 
         def learn(part: slice) -> None:
             _cpu_graph.learn_targets(
                 targets[part], quota, starts, *self.pattern, self.constants,
                 sources, edges.values, edges.met,
             )  # fmt: skip
+            done.append(part.stop - part.start)
             if self.on_block is not None and only is None:
-                self.on_block(min(next(done) * (part.stop - part.start) / targets.size, 1.0))
+                self.on_block(sum(done) / targets.size)
 
         if targets.size:
             size = -(-targets.size // PARTS)
