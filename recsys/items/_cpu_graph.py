@@ -38,20 +38,26 @@ def lot(x, y):
 
 
 @kernel
-def meet(target, users, items, weight, longest, shared, met):
+def meet(target, users, items, weight, limits, reach, shared, met):
     """Add up in shared (n_items,) the weights of the users that each item shares with a target.
 
-    Of a history of more than `longest` items every s-th is read, from a lot, and counts s times.
-    Return how many items were met; met lists them.
+    limits are the most items to read, by the reach of the target, and the most of one history.
+    Beyond them every s-th user or item is read, from a lot, and counts s times. Return how many
+    items were met; met lists them.
     """
     count = 0
-    for p in range(items[0][target], items[0][target + np.uint32(1)]):
+    p, last = items[0][target], items[0][target + np.uint32(1)]
+    skip = np.uint64(1) + reach // limits[0]
+    if skip > 1:
+        p += lot(target, 0) % skip
+    while p < last:
         user = items[1][p]
+        p += skip
         q, stop = users[0][user], users[0][user + np.uint32(1)]
-        step = np.uint64(1) + (stop - q - np.uint64(1)) // longest
+        step = np.uint64(1) + (stop - q - np.uint64(1)) // limits[1]
         if step > 1:
             q += lot(user, target) % step
-        share = weight[user] * np.float32(step)
+        share = weight[user] * np.float32(skip * step)
         while q < stop:
             item = users[1][q]
             if shared[item] == 0:
@@ -232,22 +238,24 @@ def pursue(gram, k, order, w):
 
 
 @kernel
-def learn_targets(targets, quota, starts, users, items, weight, scales, rule, sources, values, met):
+def learn_targets(
+    targets, quota, starts, users, items, weight, scales, reach, rule, sources, values, met
+):
     """Learn quota[j] sources of each target j and their weights, from starts[j] on.
 
-    scales are the favour in selection and the scale of each item; rule is the longest history
-    read whole, the most users read of a pool, the ridge, and the size of a pool over the quota.
+    scales are the favour in selection and the scale of each item, reach what its users took; rule
+    is the limits of `meet`, the most users of a pool, the ridge, and the pool over the quota.
     met (n_items,) receives how many items share a user with each target.
     """
     favour, scale = scales
-    longest, most, ridge, breadth = rule
+    limits, most, ridge, breadth = rule
     shared = np.zeros(scale.size, np.float32)
     score = np.empty(scale.size, np.float32)
     found = np.empty(scale.size, np.uint32)
     ends = np.zeros(weight.size, np.uint32)
     listed = np.empty(weight.size, np.uint32)
     for target in targets:
-        count = meet(target, users, items, weight, longest, shared, found)
+        count = meet(target, users, items, weight, limits, reach[target], shared, found)
         count = rivals(target, favour, shared, found, count, score)
         met[target] = count
         k = min(quota[target], count)

@@ -17,8 +17,10 @@ FLOOR = 2  # sources of a target, where the budget and the data allow them
 # A row of k sources costs k cubed and k squared places: none is wider than this, or than so many
 # times the mean, unless the others are full.
 WIDEST, TIMES_MEAN = 1024, 8
-LONGEST = 1024  # items of a history that are read for one target
-MOST_USERS = 2**21  # users of a pool that are read for one target, those of each item counted
+# What is read for one target: items of its users in all, items of one user, and users of the pool
+# of its sources, those of each item counted. Beyond that, samples say nearly as much.
+MOST_ITEMS, LONGEST, MOST_USERS = 2**20, 512, 2**18
+WITHOUT_END = 2**62
 PARTS = 256  # parts of the targets: enough to share among threads, few enough to clear scratch for
 
 
@@ -76,8 +78,8 @@ def learn_graph(
     a whole table; here each target has its own, in scratch, and is done with at once.
 
     Histories of more than `LONGEST` items are read by systematic samples, another for each
-    target, and items with very many users in a sample of users. The samples are functions of the
-    row numbers: the same data give the same graph, for any number of threads.
+    target, and so are the users of targets and pools that have very many. The samples are
+    functions of the row numbers: the same data give the same graph, for any number of threads.
 
     Parameters
     ----------
@@ -108,10 +110,10 @@ def learn_graph(
        "SLIM: Sparse linear methods for top-N recommender systems", ICDM 2011.
     """
     # Samples of long histories may hide pairs, which only matters if all pairs are wanted.
-    for longest in (LONGEST, max(matrix.shape[1], 1)):
-        learner = _Learner.of(matrix, rule, longest, n_threads, on_block)
+    for limits in ((MOST_ITEMS, LONGEST), (WITHOUT_END, WITHOUT_END)):
+        learner = _Learner.of(matrix, rule, limits, n_threads, on_block)
         edges = learner.refilled(learner.learned(learner.quota(weights)), weights)
-        if edges.sources.size == weights or matrix.row_counts.max(initial=0) <= longest:
+        if edges.sources.size == weights or not learner.samples:
             break
     return learner.graph(edges)
 
@@ -133,8 +135,9 @@ class _Learner:
     rule: GraphRule
     counts: NDArray[np.int64]
     reach: NDArray[np.uint64]
+    samples: bool
     pattern: tuple[Any, ...]
-    constants: tuple[np.uint64, float, float, float]
+    constants: tuple[Any, ...]
     n_threads: int
     on_block: Callable[[float], None] | None
 
@@ -143,7 +146,7 @@ class _Learner:
         cls,
         matrix: CSR,
         rule: GraphRule,
-        longest: int,
+        limits: tuple[int, int],
         n_threads: int,
         on_block: Callable[[float], None] | None,
     ) -> "_Learner":
@@ -158,9 +161,16 @@ class _Learner:
         mean = float(matrix.row_counts @ weight) / max(matrix.nnz, 1)
         users = np.maximum(counts, 1)
         scales = (users**-rule.select_power).astype(np.float32), users**-rule.source_power
-        pattern = (matrix.indptr, matrix.indices), (indptr, holders), weight, scales
-        constants = np.uint64(longest), float(MOST_USERS), rule.ridge * mean, 1.0 + rule.explore
-        return cls(rule, counts, reach, pattern, constants, n_threads, on_block)
+        pattern = (matrix.indptr, matrix.indices), (indptr, holders), weight, scales, reach
+        most_items, longest = limits
+        constants = (
+            (np.uint64(most_items), np.uint64(longest)),
+            float(MOST_USERS),
+            rule.ridge * mean,
+            1.0 + rule.explore,
+        )
+        samples = bool((reach >= most_items).any() or (lengths > longest).any())
+        return cls(rule, counts, reach, samples, pattern, constants, n_threads, on_block)
 
     def quota(self, weights: int) -> NDArray[np.int64]:
         """Return how many sources each target is to get, as far as can be told beforehand."""
