@@ -30,7 +30,7 @@ class GraphRule:
 
     Attributes
     ----------
-    select_power : float, default 0.6
+    select_power : float, default 0.25
         The sources of a target are those with the largest sum over shared users of
         ``d_user^-user_power``, times ``d_source^-select_power``.
     user_power : float, default 0.5
@@ -38,24 +38,24 @@ class GraphRule:
     source_power : float, default 0.3
         Items are scaled by ``d_item^-source_power`` in the ridge regression on the sources, and
         the weights with them.
-    target_power : float, default 0.2
+    target_power : float, default 0.4
         The weights of a target are multiplied by ``d_target^target_power``.
-    ridge : float, default 100.0
+    ridge : float, default 40.0
         Ridge, in units of the mean of ``d_user^-user_power`` over pairs; as it grows the weights
         become those of plain counting.
-    row_power : float, default 0.6
+    row_power : float, default 0.5
         The number of sources of a target goes with ``d_target^row_power``.
     explore : float, default 0.0
         Sources are picked one by one, by exact gradients, from ``1 + explore`` times as many of
         the best in selection. It pays where histories are long, above a hundred items or so.
     """
 
-    select_power: float = 0.6
+    select_power: float = 0.25
     user_power: float = 0.5
     source_power: float = 0.3
-    target_power: float = 0.2
-    ridge: float = 100.0
-    row_power: float = 0.6
+    target_power: float = 0.4
+    ridge: float = 40.0
+    row_power: float = 0.5
     explore: float = 0.0
 
 
