@@ -97,6 +97,12 @@ def test_growing_takes_the_first_of_equals():
     assert refit(table, b, H, 1.0).indices.tolist() == [0, 1]
 
 
+def test_a_row_without_pull_becomes_zero():
+    _, H = quadratics()
+    new = refit(some_rows(12, 10), np.zeros((12, 10), np.float32), H, 1.0)
+    assert not new.data.any()
+
+
 @pytest.mark.parametrize("max_steps", [1, 2, 5])
 def test_a_solution_cut_short_is_never_worse_than_its_start(max_steps):
     B, H = quadratics()

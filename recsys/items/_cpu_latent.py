@@ -134,6 +134,9 @@ def solve(b, H, support, x, n, S, work, tol, max_steps):
         r[s] = total
         p[s] = total / S[s, s]
         rz += total * p[s]
+    if size == 0.0:  # an item without pull: the steps would halve it for ever
+        x[:n] = 0.0
+        return
     for _ in range(max_steps):
         if rz <= tol * tol * size:
             break
@@ -144,6 +147,8 @@ def solve(b, H, support, x, n, S, work, tol, max_steps):
                 total += S[s, c] * p[c]
             q[s] = total
             curvature += p[s] * total
+        if not curvature > 0.0:
+            break
         alpha, before = rz / curvature, rz
         rz = x.dtype.type(0.0)
         for s in range(n):
