@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsenum.sparse import CSR
-from sparsenum.topology import aligned_start, random_start, start
+from sparsenum.topology import aligned_start, random_start, start, strongest
 
 
 def taken(n, m, share, seed):
@@ -95,3 +95,18 @@ def test_bad_input_is_named():
     ]:
         with pytest.raises(ValueError, match=words):
             aligned_start(matrix, *counts, 4, rng=rng, **more)
+
+
+def test_the_strongest_entries_of_blocks_are_those_of_the_whole():
+    table = np.random.default_rng(3).standard_normal((9, 6)).astype(np.float32)
+    counts = np.array([0, 1, 2, 3, 4, 5, 6, 1, 2])
+    kept = strongest(iter([table[:4], table[4:5], table[5:]]), counts, 6)
+    for row, got, count in zip(table, kept.to_dense(), counts, strict=True):
+        best = np.argsort(-np.abs(row))[:count]
+        assert np.array_equal(np.flatnonzero(got), np.sort(best))
+        assert np.array_equal(got[best], row[best])
+
+
+def test_blocks_that_miss_rows_are_refused():
+    with pytest.raises(ValueError, match="3 rows in all: got 2"):
+        strongest([np.ones((2, 4), np.float32)], [1, 1, 1], 4)

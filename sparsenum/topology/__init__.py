@@ -10,7 +10,7 @@ from sparsenum.topology.schedule import (
     linear_fraction,
 )
 from sparsenum.topology.score import magnitude, protect_rows, row_share, signed_rank, taylor
-from sparsenum.topology.start import aligned_start, random_start
+from sparsenum.topology.start import aligned_start, random_start, strongest
 
 __all__ = [
     "Rewiring",
@@ -31,5 +31,6 @@ __all__ = [
     "share_tables",
     "signed_rank",
     "stack",
+    "strongest",
     "taylor",
 ]

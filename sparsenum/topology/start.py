@@ -1,6 +1,6 @@
 """The first entries: drawn at random, or where the data's own subspace is strongest."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -113,6 +113,54 @@ def aligned_start(
     return U, V
 
 
+def strongest(
+    blocks: Iterable[NDArray[np.float32]],
+    row_counts: ArrayLike,
+    n_cols: int,
+    *,
+    index_dtype: Any = np.uint32,
+) -> CSR:
+    """Return the entries of largest absolute value of each row of a table that comes in blocks.
+
+    Parameters
+    ----------
+    blocks : iterable of ndarray of float32, shape (rows, n_cols)
+        Consecutive blocks of rows; they never need to exist at once.
+    row_counts : array_like of int, shape (n,)
+        Entries of each row, from 0 to `n_cols`; ties go to the lower column.
+    n_cols : int
+        Number of columns.
+    index_dtype : dtype, default uint32
+        Unsigned type of the columns.
+
+    Returns
+    -------
+    CSR, shape (n, n_cols)
+        What is kept, float32.
+
+    Raises
+    ------
+    ValueError
+        If a count is negative or above `n_cols`, or the blocks do not have as many rows.
+    """
+    indptr = _row_starts(row_counts, n_cols, index_dtype)
+    indices = np.empty(int(indptr[-1]), index_dtype)
+    data = np.empty(indices.size, np.float32)
+    first = 0
+    for block in blocks:
+        starts = indptr[first : first + len(block) + 1].astype(np.int64)
+        columns = np.empty(starts[-1] - starts[0], indices.dtype)
+        _cpu.best_in_rows(np.abs(block), 0, starts - starts[0], columns)
+        rows = np.repeat(np.arange(len(block)), np.diff(starts))
+        columns = columns[np.lexsort((columns, rows))]
+        indices[starts[0] : starts[-1]] = columns
+        data[starts[0] : starts[-1]] = block[rows, columns]
+        first += len(block)
+    if first != indptr.size - 1:
+        raise ValueError(f"blocks must have {indptr.size - 1} rows in all: got {first}")
+    return CSR(indptr, indices, data, (indptr.size - 1, n_cols))
+
+
 def _row_starts(counts: ArrayLike, n_cols: int, index_dtype: Any) -> NDArray[np.uint64]:
     counts = np.asarray(counts, np.int64)
     if counts.size and not (counts.min() >= 0 and counts.max() <= n_cols):
@@ -142,18 +190,9 @@ def _strongest(A: CSR, B: CSR, indptr: NDArray[np.uint64]) -> CSR:
     for _, block in _products(A, B):
         gram += block.T @ block
     root = _inverse_root(gram)
-    indices = np.empty(int(indptr[-1]), B.indices.dtype)
-    data = np.empty(indices.size, np.float32)
-    for first, block in _products(A, B):
-        turned = block @ root
-        starts = indptr[first : first + len(block) + 1].astype(np.int64)
-        columns = np.empty(starts[-1] - starts[0], indices.dtype)
-        _cpu.best_in_rows(np.abs(turned), 0, starts - starts[0], columns)
-        rows = np.repeat(np.arange(len(block)), np.diff(starts))
-        columns = columns[np.lexsort((columns, rows))]
-        indices[starts[0] : starts[-1]] = columns
-        data[starts[0] : starts[-1]] = turned[rows, columns]
-    return CSR(indptr, indices, data, (A.shape[0], B.shape[1]))
+    turned = (block @ root for _, block in _products(A, B))
+    counts = np.diff(indptr.view(np.int64))
+    return strongest(turned, counts, B.shape[1], index_dtype=B.indices.dtype)
 
 
 def _inverse_root(gram: NDArray[np.float64]) -> NDArray[np.float32]:
