@@ -22,8 +22,8 @@ from sparsenum import topology
 from sparsenum.sparse import CSR, rows_times_sparse
 
 KEPT = 4  # drawn items of an interaction that the gradient to grow by is made of
-BLOCK = 1024  # rows of gradient that exist at a time
-PIECE = 2**15  # interactions whose derivative exists at a time; a user's come together
+BLOCK = 512  # rows of gradient that exist at a time
+PIECE = 2**14  # interactions whose derivative exists at a time; a user's come together
 WORKSPACE = 2**22  # bytes of the items' gradient that exist at a time, if weights are few
 SHARE = 3  # and else as a multiple of the weights' own bytes: half of all at density 0.1
 
