@@ -198,9 +198,8 @@ def test_files_hold_lists_of_users_who_were_not_in_training(models, tmp_path, un
     users = [900, known, 901, 902]
     options = {"unknown": unknown}
     if unknown == "fold_in":
-        taken = [model.items_[n] for n in (1, 2, 3)]
         who, what = model.columns_["user"], model.columns_["item"]
-        options["histories"] = pl.DataFrame({who: users[:1] + users[2:], what: taken})
+        options["histories"] = pl.DataFrame({who: [900, 901, 902], what: model.items_[1:4]})
     for limit in (13_000, "1MB"):
         rows, n_users = model.recommend_to(out, users, 5, memory_limit=limit, **options)
         got = pl.read_parquet(out)
@@ -209,26 +208,6 @@ def test_files_hold_lists_of_users_who_were_not_in_training(models, tmp_path, un
         assert got.sort("user", "rank").equals(
             model.recommend(users, 5, **options).sort("user", "rank")
         )
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-def test_files_keep_the_weights_of_the_history(tmp_path, weighted):
-    rng = np.random.default_rng(0)
-    table = pl.DataFrame({"user": rng.integers(20, size=200), "item": rng.integers(9, size=200)})
-    table = table if weighted else table.unique(maintain_order=True)
-    model = SparseMF(budget="40%", dim=8, epochs=2).fit(
-        Interactions.read(table, user="user", item="item")
-    )
-    assert (model.seen_.data != 1).any() == weighted
-    model.save(tmp_path / "model.npz")
-    loaded = load(tmp_path / "model.npz")
-    np.testing.assert_array_equal(loaded.seen_.data, model.seen_.data)
-    with np.load(tmp_path / "model.npz") as stored:  # as all files were before weights were kept
-        assert ("seen_data" in stored.files) == weighted
-    more = Interactions.read(table[:30], user="user", item="item")
-    for one in (model, loaded):
-        one.partial_fit(more, epochs=2)
-    np.testing.assert_array_equal(loaded.user_table_.data, model.user_table_.data)
 
 
 @pytest.mark.parametrize(
