@@ -1,8 +1,8 @@
 """Training kernels, on sparse tables by compressed rows (indptr, indices, values, state).
 
-Their arguments are tuples. A sampler is (indptr, indices, data, users, scale, seed, negatives): the
-matrix of interactions, the user of each, what log(1 + weight) is multiplied by, and how to draw. A
-loss is (code, margin, weight). An optimizer is (code, rate, corrections).
+Their arguments are tuples. A sampler is (indptr, indices, data, scale, seed, negatives): the matrix
+of interactions, what log(1 + weight) is multiplied by, and how to draw. A loss is (code, margin,
+weight). An optimizer is (code, rate, corrections).
 """
 
 import math
@@ -11,7 +11,7 @@ import numpy as np
 
 from sparsenum._numba import formula, kernel
 
-__all__ = ["add_slopes", "move_all", "visit"]
+__all__ = ["add_products", "add_slopes", "move_all", "note", "visit"]
 
 BPR, BCE, SOFTMAX, COSINE = 0, 1, 2, 3
 SGD, ADAGRAD, ADAM = 0, 1, 2
@@ -31,6 +31,17 @@ def mixed(seed, x, y):
 
 
 @kernel
+def owner(indptr, u, e):
+    """Return the row of entry e, looked for from row u on: entries mostly come in order."""
+    one = np.uint32(1)
+    if e < indptr[u]:
+        u = np.uint32(0)
+    while indptr[u + one] <= e:
+        u += one
+    return u
+
+
+@kernel
 def contains(indices, start, stop, value):
     """Return whether a sorted range of indices holds value."""
     end = stop
@@ -43,14 +54,30 @@ def contains(indices, start, stop, value):
     return start < end and indices[start] == value
 
 
+@formula
+def lot(seed, e, c, attempt, n_items):
+    """Return the item that falls to place c of interaction e, at some attempt."""
+    number = mixed(seed, e, c * (REDRAWS + 1) + attempt) >> np.uint64(32)
+    return np.uint32((number * np.uint64(n_items)) >> np.uint64(32))
+
+
 @kernel
 def draw(indices, start, stop, n_items, seed, e, candidates):
     """Write items that are not in indices[start:stop], if any is found, from candidates[1] on."""
     for c in range(1, candidates.size):
         for attempt in range(REDRAWS + 1):
-            lot = mixed(seed, e, c * (REDRAWS + 1) + attempt) >> np.uint64(32)
-            candidates[c] = (lot * np.uint64(n_items)) >> np.uint64(32)
+            candidates[c] = lot(seed, e, c, attempt, n_items)
             if not contains(indices, start, stop, candidates[c]):
+                break
+
+
+@kernel
+def draw_unmarked(taken_by, u, n_items, seed, e, candidates):
+    """Do as `draw` where taken_by[i] is u for all items of the user."""
+    for c in range(1, candidates.size):
+        for attempt in range(REDRAWS + 1):
+            candidates[c] = lot(seed, e, c, attempt, n_items)
+            if taken_by[candidates[c]] != u:
                 break
 
 
@@ -67,8 +94,11 @@ def sigmoid(x):
 
 
 @kernel
-def derive(code, margin, weight, scores, slopes):
-    """Write the derivative of the loss by each score, that of the item taken first; return it."""
+def derive(code, margin, weight, scores, slopes, asked):
+    """Write the derivative of the loss by each score, that of the item taken first.
+
+    Returns the loss if it is asked for: its logarithms take as long as all else.
+    """
     n = scores.size - 1
     share = np.float32(1) / np.float32(n)
     total = 0.0
@@ -78,13 +108,16 @@ def derive(code, margin, weight, scores, slopes):
             behind = scores[c] - scores[0]
             slopes[c] = share * sigmoid(behind)
             slopes[0] -= slopes[c]
-            total += share * softplus(behind)
+            if asked:
+                total += share * softplus(behind)
     elif code == BCE:
         slopes[0] = -sigmoid(-scores[0])
-        total = softplus(-scores[0])
+        if asked:
+            total = softplus(-scores[0])
         for c in range(1, n + 1):
             slopes[c] = share * sigmoid(scores[c])
-            total += share * softplus(scores[c])
+            if asked:
+                total += share * softplus(scores[c])
     elif code == SOFTMAX:
         best, rest = scores[0], np.float32(0)
         for c in range(1, n + 1):
@@ -179,18 +212,40 @@ def move(indices, values, state, start, stop, decay, slope, other, code, rate, c
 
 
 @kernel
-def visit(order, sampler, users, items, loss, optimizer, decay, scratch, notes):
-    """Judge each interaction in `order` against its drawn candidates, and learn or take notes.
+def judge(loss, confidence, candidates, items, taste, length, scores, slopes, along, asked):
+    """Write the derivative of the loss by each candidate's product; return the loss if asked.
 
-    Without notes (None), take a step on active weights. Notes are (chosen, out), both of shape
-    (interactions, 1 + kept): the item taken, the first of those drawn, which stand for all, and
-    the derivative of the loss by their products with the user. scratch is (2, d) zeros, given back
-    as zeros. Returns the mean loss.
+    For cosines, length is one over that of the user, and along becomes how the rows of candidates
+    are pulled along themselves. The second number returned says the same of the user.
     """
-    taken_ptr, taken, data, owners, scale, seed, n = sampler
+    code, margin, weight = loss
+    v_ptr, v_ind, v_val = items
+    own = np.float32(0)
+    for c in range(candidates.size):
+        i = candidates[c]
+        scores[c] = dot(v_ind, v_val, v_ptr[i], v_ptr[i + np.uint32(1)], taste)
+    if code == COSINE:
+        for c in range(candidates.size):
+            i = candidates[c]
+            along[c] = one_over_length(v_val, v_ptr[i], v_ptr[i + np.uint32(1)])
+            scores[c] *= length * along[c]
+    total = derive(code, margin, weight, scores, slopes, asked)
+    for c in range(candidates.size):
+        slopes[c] *= confidence
+    if code == COSINE:
+        own = by_product(scores, slopes, along, length)
+    return total, own
+
+
+@kernel
+def visit(order, sampler, users, items, loss, optimizer, decay, scratch):
+    """Take a step on active weights for each interaction in `order`; return the loss of all.
+
+    scratch is (2, d) zeros, given back as zeros.
+    """
+    taken_ptr, taken, data, scale, seed, n = sampler
     u_ptr, u_ind, u_val, u_state = users
     v_ptr, v_ind, v_val, v_state = items
-    loss_code, margin, weight = loss
     code, rate, corrections = optimizer
     n_items = v_ptr.size - 1
     one = np.uint32(1)
@@ -198,75 +253,107 @@ def visit(order, sampler, users, items, loss, optimizer, decay, scratch, notes):
     candidates = np.empty(n + 1, np.uint32)
     scores, slopes = np.empty(n + 1, np.float32), np.empty(n + 1, np.float32)
     along = np.zeros(n + 1, np.float32)
-    length, own = np.float32(1), np.float32(0)
+    length = np.float32(1)
+    rows = v_ptr, v_ind, v_val
+    amount = confidence = np.float32(0)
     total = 0.0
+    u = np.uint32(0)
     for e in order:
-        u = owners[e]
+        u = owner(taken_ptr, u, e)
         start, stop = u_ptr[u], u_ptr[u + one]
         candidates[0] = taken[e]
         draw(taken, taken_ptr[u], taken_ptr[u + one], n_items, seed, e, candidates)
         add(u_ind, u_val, start, stop, np.float32(1), taste)
+        if loss[0] == COSINE:
+            length = one_over_length(u_val, start, stop)
+        if data[e] != amount:  # mostly all amounts are the same
+            amount = data[e]
+            confidence = scale * np.log1p(amount)
+        lost, own = judge(
+            loss, confidence, candidates, rows, taste, length, scores, slopes, along, True
+        )
+        total += lost
         for c in range(n + 1):
             i = candidates[c]
-            scores[c] = dot(v_ind, v_val, v_ptr[i], v_ptr[i + one], taste)
-        if loss_code == COSINE:
-            length = one_over_length(u_val, start, stop)
-            for c in range(n + 1):
-                i = candidates[c]
-                along[c] = one_over_length(v_val, v_ptr[i], v_ptr[i + one])
-                scores[c] *= length * along[c]
-        total += derive(loss_code, margin, weight, scores, slopes)
-        confidence = scale * np.log1p(data[e])
+            if slopes[c] != 0:
+                add(v_ind, v_val, v_ptr[i], v_ptr[i + one], slopes[c], contrast)
+        pull = decay + own
+        alone = np.float32(1)
+        move(u_ind, u_val, u_state, start, stop, pull, alone, contrast, code, rate, corrections)
         for c in range(n + 1):
-            slopes[c] *= confidence
-        if loss_code == COSINE:
-            own = by_product(scores, slopes, along, length)
-        if notes is None:
-            for c in range(n + 1):
-                i = candidates[c]
-                if slopes[c] != 0:
-                    add(v_ind, v_val, v_ptr[i], v_ptr[i + one], slopes[c], contrast)
-            pull = decay + own
-            move(
-                u_ind,
-                u_val,
-                u_state,
-                start,
-                stop,
-                pull,
-                np.float32(1),
-                contrast,
-                code,
-                rate,
-                corrections,
-            )
-            for c in range(n + 1):
-                first, last = v_ptr[candidates[c]], v_ptr[candidates[c] + one]
-                if slopes[c] == 0:  # beyond the margin: nothing is learned of it
-                    continue
-                clear(v_ind, first, last, contrast)
-                pull = decay + along[c]
-                move(
-                    v_ind,
-                    v_val,
-                    v_state,
-                    first,
-                    last,
-                    pull,
-                    slopes[c],
-                    taste,
-                    code,
-                    rate,
-                    corrections,
-                )
-        else:
-            chosen, out = notes
-            kept = out.shape[1] - 1
-            for c in range(kept + 1):
-                chosen[e, c] = candidates[c]
-                out[e, c] = slopes[c] * np.float32(n) / np.float32(kept) if c else slopes[c]
+            first, last = v_ptr[candidates[c]], v_ptr[candidates[c] + one]
+            slope = slopes[c]
+            if slope == 0:  # beyond the margin: nothing is learned of it
+                continue
+            clear(v_ind, first, last, contrast)
+            pull = decay + along[c]
+            move(v_ind, v_val, v_state, first, last, pull, slope, taste, code, rate, corrections)
         clear(u_ind, start, stop, taste)
-    return total / order.size
+    return total
+
+
+@kernel
+def note(order, sampler, users, items, loss, first_item, stop_item, taste, chosen, out):
+    """Write the derivative of the loss by the products that interactions of some users ask for.
+
+    chosen and out have the shape (len(order), 1 + kept): the item taken, the first of those drawn,
+    which stand for all, and the slopes, left at zero where none of them is in
+    first_item..stop_item - 1. order ascends. taste is (d,) zeros, given back as zeros.
+    """
+    taken_ptr, taken, data, scale, seed, n = sampler
+    u_ptr, u_ind, u_val = users
+    n_items = items[0].size - 1
+    one = np.uint32(1)
+    candidates = np.empty(n + 1, np.uint32)
+    scores, slopes = np.empty(n + 1, np.float32), np.empty(n + 1, np.float32)
+    along = np.zeros(n + 1, np.float32)
+    nobody = np.uint32(taken_ptr.size)
+    taken_by = np.full(n_items, nobody)
+    length = np.float32(1)
+    start, stop = u_ptr[0], u_ptr[0]
+    share = np.float32(n) / np.float32(out.shape[1] - 1)
+    amount = confidence = np.float32(0)
+    u, last = np.uint32(0), nobody
+    for place in range(order.size):
+        e = order[place]
+        u = owner(taken_ptr, u, e)
+        if u != last:
+            clear(u_ind, start, stop, taste)
+            start, stop = u_ptr[u], u_ptr[u + one]
+            add(u_ind, u_val, start, stop, np.float32(1), taste)
+            for p in range(taken_ptr[u], taken_ptr[u + one]):
+                taken_by[taken[p]] = u
+            if loss[0] == COSINE:
+                length = one_over_length(u_val, start, stop)
+            last = u
+        candidates[0] = taken[e]
+        draw_unmarked(taken_by, u, n_items, seed, e, candidates)
+        asked = False
+        for c in range(out.shape[1]):
+            chosen[place, c] = candidates[c]
+            out[place, c] = 0
+            asked |= first_item <= candidates[c] < stop_item
+        if not asked:
+            continue
+        if data[e] != amount:
+            amount = data[e]
+            confidence = scale * np.log1p(amount)
+        judge(loss, confidence, candidates, items, taste, length, scores, slopes, along, False)
+        for c in range(out.shape[1]):
+            out[place, c] = share * slopes[c] if c else slopes[c]
+    clear(u_ind, start, stop, taste)
+
+
+@kernel
+def add_products(indptr, indices, slopes, users, first_user, first_item, gradient):
+    """Add rows first_item.. of D' U: D has rows first_user.. of users by items, U is sparse."""
+    u_ptr, u_ind, u_val = users
+    for row in range(indptr.size - 1):
+        start, stop = u_ptr[first_user + row], u_ptr[first_user + row + 1]
+        for p in range(indptr[row], indptr[row + 1]):
+            i = np.int64(indices[p]) - first_item
+            if 0 <= i < len(gradient):
+                add(u_ind, u_val, start, stop, slopes[p], gradient[i])
 
 
 @kernel
@@ -280,11 +367,12 @@ def move_all(values, state, gradients, optimizer):
 @kernel
 def add_slopes(order, sampler, users, items, user_slopes, item_slopes):
     """Add the derivative of the ranking loss by two dense tables; return the total loss."""
-    taken_ptr, taken, data, owners, scale, seed, _ = sampler
+    taken_ptr, taken, data, scale, seed, _ = sampler
     candidates = np.empty(2, np.uint32)
     total = 0.0
+    u = np.uint32(0)
     for e in order:
-        u, i = owners[e], taken[e]
+        u, i = owner(taken_ptr, u, e), taken[e]
         draw(taken, taken_ptr[u], taken_ptr[u + np.uint32(1)], len(items), seed, e, candidates)
         j = candidates[1]
         behind = np.float32(0)

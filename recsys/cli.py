@@ -59,6 +59,10 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--weight-decay", type=float, metavar="L", help="default 0.03")
     train.add_argument("--seed", type=int, default=0, metavar="S", help="default: %(default)s")
     train.add_argument("--valid", metavar="TABLE", help="held-out events to watch while training")
+    train.add_argument("--validation", type=float, metavar="F", help="hold back a share for that")
+    train.add_argument(
+        "--patience", type=int, metavar="N", help="stop after N looks (of 10) without a better one"
+    )
     train.add_argument("--checkpoint", metavar="DIR", help="keep the state of each epoch there")
     train.add_argument("--resume", action="store_true", help="go on from --checkpoint")
     train.add_argument("--out", required=True, metavar="MODEL.npz", help="the file to write")
@@ -90,10 +94,11 @@ def _parser() -> argparse.ArgumentParser:
     recommend.add_argument("--deny", metavar="FILE|ID,ID", help="items never to recommend")
     recommend.add_argument(
         "--unknown",
-        choices=("error", "skip"),
+        choices=("error", "skip", "popular", "fold_in"),
         default="error",
-        help="what to do with users who were not in training; default: %(default)s",
+        help="what users get who were not in training; default: %(default)s",
     )
+    recommend.add_argument("--histories", metavar="TABLE", help="what they took, for fold_in")
     recommend.add_argument(
         "--memory-limit", default="256MB", metavar="M", help="beside the model; default 256MB"
     )
@@ -141,7 +146,10 @@ def _train(arguments: argparse.Namespace) -> None:
         raise IsADirectoryError(f"--out must be a file to write: got the folder {arguments.out!r}")
     options = {
         name: getattr(arguments, name)
-        for name in ("budget", "dim", "epochs", "learning_rate", "weight_decay")
+        for name in (
+            *("budget", "dim", "epochs", "learning_rate", "weight_decay"),
+            *("validation", "patience"),
+        )
         if getattr(arguments, name) is not None
     }
     start = time.perf_counter()
@@ -232,6 +240,7 @@ def _recommend(arguments: argparse.Namespace) -> None:
         allow=_ids(arguments.allow, "--allow"),
         deny=_ids(arguments.deny, "--deny"),
         unknown=arguments.unknown,
+        histories=arguments.histories,
         name="--out",
     )
     sys.stdout.write(f"{rows:,} recommendations for {users:,} users in {arguments.out}\n")

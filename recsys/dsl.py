@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from recsys.budget import share_rows
 from recsys.exchange import Tables, exchange, shrink
+from recsys.gradient import Derivative, Kept, OfSamples
 from recsys.losses import Loss
 from recsys.optimisers import Optimizer
 from recsys.recipes import Recipe
 from recsys.samples import Samples
-from recsys.steps import Table, descend, loss_derivative
+from recsys.steps import Table, descend
 from sparsenum.sparse import CSR
 from sparsenum.topology import Rewiring, aligned_start, random_start
 
@@ -162,7 +163,7 @@ def train(
         if fraction > 0:
             derivative = evidence(recipe, samples, loss, tables, training.derivative, rng)
             rewirings = exchange(recipe, derivative, tables, fraction, rng)
-            training.derivative = derivative if recipe.grow == "momentum" else None
+            training.derivative = derivative.matrix if isinstance(derivative, Kept) else None
         elif wanted < tables.n_weights:
             rewirings = shrink(recipe, tables, wanted)
         grown = training.move(rewirings)
@@ -189,8 +190,9 @@ def first_tables(
         random_start(count, dim, rng=rng, index_dtype=np.uint16) for count in counts
     )
     if recipe.start == "aligned" and dim <= ALIGNED_DIM:
-        taste = matrix.with_data(np.log1p(matrix.data))
-        patterns = aligned_start(taste, *counts, dim, rng=rng, index_dtype=np.uint16)
+        patterns = aligned_start(
+            matrix, *counts, dim, rng=rng, value=np.log1p, index_dtype=np.uint16
+        )
     return Tables(*(Table.start(pattern, INIT_SCALE, optimizer, rng) for pattern in patterns))
 
 
@@ -207,26 +209,28 @@ def evidence(
     tables: Tables,
     before: CSR | None,
     rng: np.random.Generator,
-) -> CSR | None:
+) -> Derivative | None:
     """Return the derivative of the loss by the scores that new weights are chosen by, or None.
 
     Momentum smooths this derivative, which is sparse, and not the gradient, which would be
     a dense table: older derivatives meet the present factors. That is exact only while the factors
-    stand still.
+    stand still. It alone holds the derivative of all samples at once.
     """
     if recipe.grow == "random":
         return None
     chosen = None
     if recipe.grow == "batch":
-        n = samples.users.size
+        n = samples.matrix.nnz
         chosen = np.sort(rng.choice(n, min(n, BATCH), replace=False))
-    derivative = loss_derivative(samples, loss, *tables, chosen)
-    if recipe.grow != "momentum" or before is None:
+    derivative = OfSamples(samples, loss, *tables, chosen)
+    if recipe.grow != "momentum":
         return derivative
-    smooth = MOMENTUM * before.to_scipy() + derivative.to_scipy()
-    smooth.data[np.abs(smooth.data) < FORGOTTEN * np.abs(smooth.data).max()] = 0
-    smooth.eliminate_zeros()
-    return CSR.from_scipy(smooth)
+    smooth = derivative.whole().to_scipy()
+    if before is not None:
+        smooth = MOMENTUM * before.to_scipy() + smooth
+        smooth.data[np.abs(smooth.data) < FORGOTTEN * np.abs(smooth.data).max()] = 0
+        smooth.eliminate_zeros()
+    return Kept(CSR.from_scipy(smooth))
 
 
 @dataclass(frozen=True, slots=True)

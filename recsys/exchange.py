@@ -1,21 +1,18 @@
 """One exchange of weights between two sparse tables: what goes, what comes, within what bounds."""
 
-from collections.abc import Iterator
-from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.gradient import Derivative, Pull
 from recsys.recipes import Recipe
-from recsys.steps import Table, gradient_blocks
+from recsys.steps import Table
 from sparsenum import topology
-from sparsenum.sparse import CSR, transpose
+from sparsenum.sparse import CSR
 from sparsenum.topology import Rewiring
 
 FLOOR = 1  # weights that every row keeps: the budget promises one to each user and item
-
-Blocks = Iterator[tuple[int, NDArray[Any]]]
 
 
 class Tables(NamedTuple):
@@ -35,48 +32,16 @@ class Tables(NamedTuple):
         return self.users.state.size + self.items.state.size
 
 
-class Pull:
-    """How much each position wants to move, active or not: the gradient, in blocks of rows.
-
-    With D the derivative of the loss with respect to the scores, the gradient of the users' table
-    is D V and that of the items' D' U. It can be read as often as needed.
-    """
-
-    def __init__(self, derivative: CSR | None, tables: Tables) -> None:
-        self.users, self.items = tables.users.weights, tables.items.weights
-        self.by_user = derivative
-        self.by_item = None if derivative is None else transpose(derivative)
-
-    def on_users(self) -> Blocks:
-        """Yield |D V|."""
-        return _blocks(self.by_user, self.items, self.users.shape)
-
-    def on_items(self) -> Blocks:
-        """Yield |D' U|."""
-        return _blocks(self.by_item, self.users, self.items.shape)
-
-    def on_both(self) -> Blocks:
-        """Yield the first above the second."""
-        n = self.users.shape[0]
-        return chain(self.on_users(), ((n + first, block) for first, block in self.on_items()))
-
-
-def _blocks(derivative: CSR | None, other: CSR, shape: tuple[int, int]) -> Blocks:
-    return (
-        topology.no_preference(shape) if derivative is None else gradient_blocks(derivative, other)
-    )
-
-
 def exchange(
     recipe: Recipe,
-    derivative: CSR | None,
+    derivative: Derivative | None,
     tables: Tables,
     fraction: float,
     rng: np.random.Generator,
 ) -> tuple[Rewiring, Rewiring]:
     """Drop the weights worth least and grow where the gradient is largest, or by lot without."""
     users, items = tables.users.weights, tables.items.weights
-    pull = Pull(derivative, tables)
+    pull = Pull(derivative, users, items)
 
     def rewired(table: CSR, gradient: Any) -> Rewiring:
         scores = worth(recipe, table, gradient)

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from recsys import _cpu_training, dsl
 from recsys.checkpoint import Checkpoints, noted, resumed
 from recsys.exchange import Tables
+from recsys.gradient import BLOCK
 from recsys.interactions import Interactions
 from recsys.models import SparseMF
 from recsys.optimisers import OPTIMIZERS
 from recsys.recipes import Recipe
 from recsys.samples import Samples
-from recsys.steps import BLOCK, Table
+from recsys.steps import Table
 from recsys.stopping import Monitor
 from recsys.table import Source
 from sparsenum._check import whole
@@ -238,7 +239,7 @@ def train(
         slower = rate * (1.0 - (1.0 - dsl.LAST_RATE) * progress)
         total = 0.0
         gradients = [np.zeros(table.weights.shape, np.float32) for table in tables]
-        for batch in np.array_split(samples.order(rng), STEPS):
+        for batch in np.array_split(np.concatenate([*samples.rounds(rng)]), STEPS):
             loss, slopes = gradient_of_batch(batch, samples, graph, tables)
             total += loss
             for table, slope, gradient in zip(tables, slopes, gradients, strict=True):

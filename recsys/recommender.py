@@ -19,7 +19,7 @@ from recsys.ranking import rank
 from recsys.serving import Unknown
 from recsys.table import Source
 from recsys.toplists import Scores
-from sparsenum._check import choice, whole
+from sparsenum._check import whole
 from sparsenum.sparse import CSR
 
 
@@ -169,7 +169,8 @@ class Recommender(ABC):
         self._fitted()
         k = whole(k, "k", lower=1, upper=self.items_.len())
         permitted = serving.permitted_items(self.items_, allow, deny)
-        return serving.recommend(self, users, k, exclude_seen, permitted, unknown, histories)
+        asked = users, k, exclude_seen, permitted, unknown, histories
+        return serving.recommend(self, serving.lists_for(self, *asked)[0], k)
 
     def recommend_to(
         self,
@@ -181,7 +182,8 @@ class Recommender(ABC):
         exclude_seen: bool = True,
         allow: Sequence[Any] | pl.Series | None = None,
         deny: Sequence[Any] | pl.Series | None = None,
-        unknown: Literal["error", "skip"] = "error",
+        unknown: Unknown = "error",
+        histories: Source | None = None,
         name: str = "path",
     ) -> tuple[int, int]:
         """Write the k best items of each user to a file, in bounded memory, whole or not at all.
@@ -190,19 +192,17 @@ class Recommender(ABC):
         ----------
         path : path
             A `.parquet` or `.csv` to make or replace.
-        users, k, exclude_seen, allow, deny
-            As for `recommend`.
+        users, k, exclude_seen, allow, deny, unknown, histories
+            As for `recommend`, but that users who were not in training come last.
         memory_limit : int or str, default "256MB"
             Bytes beside the model and the libraries; sets for how many users lists are held.
-        unknown : {"error", "skip"}, default "error"
-            Whether users who were not in training are an error or get no list.
         name : str, default "path"
             What the caller calls `path`, for messages.
 
         Returns
         -------
         tuple of int
-            Rows written, and users who were asked for and known.
+            Rows written, and users who were asked for and not skipped.
 
         Raises
         ------
@@ -213,15 +213,13 @@ class Recommender(ABC):
         """
         self._fitted()
         k = whole(k, "k", lower=1, upper=self.items_.len())
-        choice(unknown, "unknown", ("error", "skip"))
         permitted = serving.permitted_items(self.items_, allow, deny)
-        rows = serving.known_rows(self, users, unknown)
-        rows = rows[rows >= 0]
         whole_rows = not isinstance(self.scorer, FactorScores)
         block = serving.users_at_a_time(memory_limit, self.items_.len(), k, whole_rows)
         target = sink.check_target(path, name)
-        parts = serving.lists(self, rows, k, exclude_seen, permitted, block)
-        return serving.write(self, parts, target, name), rows.size
+        asked = users, k, exclude_seen, permitted, unknown, histories
+        parts, n_users = serving.lists_for(self, *asked, block)
+        return serving.write(self, parts, target, name), n_users
 
     def similar_items(self, item: Any, k: int = 20) -> pl.DataFrame:
         """Return the k items most like one.
@@ -356,6 +354,8 @@ class Recommender(ABC):
             "seen_counts": self.seen_.row_counts.astype(np.uint32),
             "seen_indices": self.seen_.indices,
         }
+        if (self.seen_.data != 1).any():
+            history["seen_data"] = self.seen_.data
         meta = {"model": self.name, "columns": self.columns_}
         storage.write(path, meta | header, history | arrays)
 
@@ -368,7 +368,8 @@ class Recommender(ABC):
         roles = ("user", "item", "weight", "time")
         model.columns_ = {role: header["columns"][role] for role in roles}
         counts, indices = arrays["seen_counts"], arrays["seen_indices"]
-        model.seen_ = rows_from_counts(counts, indices, np.ones(indices.size, np.float32), shape)
+        data = arrays.get("seen_data", np.ones(indices.size, np.float32))
+        model.seen_ = rows_from_counts(counts, indices, data, shape)
         model.popularity_ = model.seen_.column_counts / shape[0]
         model.report()  # which fails on a history that is none
         return model

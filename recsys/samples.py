@@ -1,5 +1,6 @@
 """What a model learns from in an epoch: each interaction, with items its user has not taken."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from sparsenum.sparse import CSR
 
 ROUNDS = 64  # in each of them a user has a few interactions at most
+PIECE = 2**16  # interactions whose logarithms exist at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +26,6 @@ class Samples:
     ----------
     matrix : CSR, shape (n_users, n_items)
         The interactions, float32.
-    users : ndarray of uint32, shape (nnz,)
-        The user of each.
     scale : float
         One over the mean of ``log(1 + weight)``.
     n_negatives : int
@@ -35,7 +35,6 @@ class Samples:
     """
 
     matrix: CSR
-    users: NDArray[np.uint32]
     scale: float
     n_negatives: int
     seed: int = 0
@@ -43,22 +42,25 @@ class Samples:
     @classmethod
     def of(cls, matrix: CSR, n_negatives: int) -> Self:
         """Take over a matrix of interactions."""
-        users = np.repeat(np.arange(matrix.shape[0], dtype=np.uint32), matrix.row_counts)
-        scale = 1 / float(np.log1p(matrix.data).mean(dtype=np.float64))
-        return cls(matrix, users, scale, n_negatives)
+        pieces = np.array_split(matrix.data, 1 + matrix.nnz // PIECE)
+        total = sum(float(np.log1p(piece).sum(dtype=np.float64)) for piece in pieces)
+        scale = matrix.nnz / total
+        return cls(matrix, scale, n_negatives)
 
     def drawn_anew(self, rng: np.random.Generator) -> Self:
         """Return the same interactions with other items drawn."""
         return replace(self, seed=int(rng.integers(2**63)))
 
-    def order(self, rng: np.random.Generator) -> NDArray[np.uint32]:
-        """Return the numbers of all interactions, shuffled as far as memory likes it.
+    def rounds(self, rng: np.random.Generator) -> Iterator[NDArray[np.uint32]]:
+        """Yield the numbers of all interactions, shuffled as far as memory likes it.
 
         Each falls into one of `ROUNDS` rounds by lot, and within a round users take turns in the
-        order they are stored in: as good as a full shuffle, at half the time of an epoch.
+        order they are stored in: as good as a full shuffle, at half the time of an epoch, and a
+        byte each is all that is kept of it.
         """
-        rounds = rng.integers(ROUNDS, size=self.users.size, dtype=np.uint8)
-        return np.argsort(rounds, kind="stable").astype(np.uint32)
+        lots = rng.integers(ROUNDS, size=self.matrix.nnz, dtype=np.uint8)
+        for lot in range(ROUNDS):
+            yield np.flatnonzero(lots == lot).astype(np.uint32)
 
     def arrays(self) -> tuple[Any, ...]:
         """Return what the kernels take."""
@@ -66,7 +68,6 @@ class Samples:
             self.matrix.indptr,
             self.matrix.indices,
             self.matrix.data,
-            self.users,
             np.float32(self.scale),
             np.uint64(self.seed),
             self.n_negatives,

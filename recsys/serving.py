@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
@@ -85,7 +86,7 @@ def lists(
         done += some.size
 
 
-def recommend(
+def lists_for(
     model: "Recommender",
     users: Ids | Literal["all"],
     k: int,
@@ -93,8 +94,9 @@ def recommend(
     permitted: NDArray[np.int64],
     unknown: Unknown,
     histories: Source | None,
-) -> pl.DataFrame:
-    """Return the lists of all users asked for, in their order."""
+    block: int | None = None,
+) -> tuple[Iterator[pl.DataFrame], int]:
+    """Return tables of lists, first of known users, with their `place` in `users`; and how many."""
     choice(unknown, "unknown", get_args(Unknown))
     if (histories is not None) != (unknown == "fold_in"):
         raise ValueError(
@@ -102,20 +104,24 @@ def recommend(
             f"unknown={unknown!r} {'without' if histories is None else 'with'} histories"
         )
     rows = known_rows(model, users, unknown)
-    places = np.flatnonzero(rows >= 0)
-    parts = [_frame(model.users_[:0], model.items_, ELL(*_no_list(k), model.items_.len()), 0)]
-    known = lists(model, rows[places], k, exclude_seen, permitted)
-    parts.extend(_placed(part, places) for part in known)
-    strangers = np.flatnonzero(rows < 0)
-    if strangers.size and unknown != "skip":
-        ids = _as_trained(model, users, strangers)
-        if unknown == "popular":
-            part = _popular(model, ids, k, permitted)
-        else:
-            part = _folded(model, ids, k, exclude_seen, permitted, histories)
-        parts.append(_placed(part, strangers))
-    table = pl.concat(parts)
-    if strangers.size:
+    places, strangers = np.flatnonzero(rows >= 0), np.flatnonzero(rows < 0)
+    known = lists(model, rows[places], k, exclude_seen, permitted, block)
+    parts = (_placed(part, places) for part in known)
+    if not strangers.size or unknown == "skip":
+        return parts, places.size
+    ids = _as_trained(model, users, strangers)
+    if unknown == "popular":
+        others = _popular(model, ids, k, permitted, block or ids.len())
+    else:
+        others = _folded(model, ids, k, exclude_seen, permitted, histories, block)
+    return chain(parts, (_placed(part, strangers) for part in others)), rows.size
+
+
+def recommend(model: "Recommender", parts: Iterator[pl.DataFrame], k: int) -> pl.DataFrame:
+    """Return lists as one table, in the order of the users."""
+    nothing = _frame(model.users_[:0], model.items_, ELL(*_no_list(k), model.items_.len()), 0)
+    table = pl.concat([nothing, *parts])
+    if not table["place"].is_sorted():
         table = table.sort("place", maintain_order=True)
     return table.drop("place")
 
@@ -179,17 +185,16 @@ def _as_trained(model: "Recommender", users: Ids, rows: NDArray[np.int64]) -> pl
 
 
 def _popular(
-    model: "Recommender", ids: pl.Series, k: int, permitted: NDArray[np.int64]
-) -> pl.DataFrame:
-    """Return one list for all: what most users took, scored by their share."""
+    model: "Recommender", ids: pl.Series, k: int, permitted: NDArray[np.int64], block: int
+) -> Iterator[pl.DataFrame]:
+    """Yield the same list for all: what most users took, scored by their share."""
     shares = np.full((1, model.items_.len()), -np.inf, np.float32)
     shares[0, permitted] = model.popularity_[permitted]
     best = row_top_k(shares, k)
-    repeated = ELL(
-        np.repeat(best.indices, ids.len(), axis=0), np.repeat(best.data, ids.len(), axis=0),
-        best.n_cols,
-    )  # fmt: skip
-    return _frame(ids, model.items_, repeated, 0)
+    for first in range(0, ids.len(), block):
+        some = ids[first : first + block]
+        indices, data = (np.repeat(part, some.len(), axis=0) for part in (best.indices, best.data))
+        yield _frame(some, model.items_, ELL(indices, data, best.n_cols), first)
 
 
 def _folded(
@@ -199,7 +204,8 @@ def _folded(
     exclude_seen: bool,
     permitted: NDArray[np.int64],
     histories: Source | None,
-) -> pl.DataFrame:
+    block: int | None,
+) -> Iterator[pl.DataFrame]:
     """Return the lists of users whom the model learns to know by their histories."""
     assert histories is not None
     guests = model.fold_in(histories)
@@ -210,4 +216,4 @@ def _folded(
             f"{int((rows < 0).sum())}, like {ids.gather(np.flatnonzero(rows < 0))[0]!r}; leave "
             "them out or choose unknown='popular'"
         )
-    return pl.concat(list(lists(guests, rows, k, exclude_seen, permitted)))
+    return lists(guests, rows, k, exclude_seen, permitted, block)

@@ -48,12 +48,11 @@ def pairs_to_choose_by(
     opened = open_table(source, columns, name="source")
     with readable(source):
         frame = opened.select(*dict.fromkeys(filter(None, columns.values()))).collect()
-    names = {"user": user, "item": item}
-    if time is not None:
-        return leave_last(frame, **names, time=time, fraction=FRACTION)[1], "time"
-    if LEAST_RISING < rising_share(frame, **names) < MOST_RISING:
-        return leave_last(frame, **names, fraction=FRACTION)[1], "order"
-    return random_per_user(frame, **names, fraction=FRACTION, seed=whole(seed, "seed"))[1], "lot"
+    if time is not None or LEAST_RISING < rising_share(frame, user, item) < MOST_RISING:
+        late = leave_last(frame, user=user, item=item, time=time, fraction=FRACTION)[1]
+        return late, "order" if time is None else "time"
+    seed = whole(seed, "seed")
+    return random_per_user(frame, user=user, item=item, fraction=FRACTION, seed=seed)[1], "lot"
 
 
 def rising_share(frame: pl.DataFrame, user: str, item: str) -> float:

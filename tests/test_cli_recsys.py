@@ -122,6 +122,27 @@ def test_what_train_says_to_people(tmp_path, table, run):
     assert run("inspect", out).out.count("dense_weights") == 1
 
 
+def test_early_stopping_on_a_part_held_back(tmp_path, table, run, refuse):
+    out = tmp_path / "model.npz"
+    options = ["--budget", "50%", "--dim", "8", "--epochs", "40", "--learning-rate", "1.0"]
+    said = run("train", table, *TRAIN, *options, "--validation", 0.2, "--patience", 1, "--out", out)
+    assert "validation recall " in said.err
+    assert len(load(out).history_) < 40
+    said = refuse("train", table, *TRAIN, *QUICK, "--patience", 1, "--out", out)
+    assert "patience must have something to look at" in said
+
+
+def test_users_who_were_not_in_training_from_the_command_line(tmp_path, table, run, refuse):
+    out, lists, more = (tmp_path / name for name in ("m.npz", "lists.parquet", "more.csv"))
+    run("train", table, *TRAIN, *QUICK, "--out", out)
+    events()[:2].with_columns(who=pl.lit("new")).write_csv(more)
+    asked = ["recommend", out, "--users", "new,007", "--k", 3, "--out", lists]
+    for unknown in (["popular"], ["fold_in", "--histories", more]):
+        assert "6 recommendations for 2 users" in run(*asked, "--unknown", *unknown).out
+        assert pl.read_parquet(lists)["user"].to_list() == ["007"] * 3 + ["new"] * 3
+    assert "histories must be given" in refuse(*asked, "--unknown", "fold_in")
+
+
 def test_seeds_and_options_reach_the_model(tmp_path, table, run):
     out = tmp_path / "model.npz"
     options = ["--budget", "1KB", "--dim", "9", "--epochs", "3", "--seed", "5"]

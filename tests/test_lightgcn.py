@@ -58,14 +58,15 @@ def test_gradient_of_all_places_by_finite_differences():
 
     # What was drawn, from the slopes of one interaction at a time.
     rows = []
+    owners = np.repeat(np.arange(len(taken)), matrix.row_counts)
     confidence = np.log1p(matrix.data.astype(float))
     for e, c in enumerate(confidence / confidence.mean()):
         slopes = np.zeros((len(taken), DIM), np.float32), np.zeros((9, DIM), np.float32)
         users, items = np.ones_like(slopes[0]), np.ones_like(slopes[1])
         lightgcn._cpu_training.add_slopes(every[e : e + 1], samples.arrays(), users, items, *slopes)
         (drawn,) = np.flatnonzero(slopes[1][:, 0] > 0)
-        rows.append((samples.users[e], [int(matrix.indices[e]), int(drawn)], c))
-        assert not taken[samples.users[e], drawn]
+        rows.append((owners[e], [int(matrix.indices[e]), int(drawn)], c))
+        assert not taken[owners[e], drawn]
     P = naive.propagated(taken, 2)
 
     def total(weigh=True):

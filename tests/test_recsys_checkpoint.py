@@ -156,3 +156,51 @@ def test_kills_leave_a_sound_state_each_time(table, tmp_path):
 
 def newest(folder):
     return max((int(path.stem.split("-")[1]) for path in folder.glob("epoch-*.npz")), default=0)
+
+
+MANY_KILLS = """
+import os, random, signal, sys, time
+import numpy as np, polars as pl
+from recsys import Interactions, SparseMF
+
+rng, lots = np.random.default_rng(0), random.Random(0)
+table = pl.DataFrame({"user": rng.integers(60, size=600), "item": rng.integers(40, size=600)})
+train = Interactions.read(table, user="user", item="item")
+
+def fitted(**options):
+    return SparseMF(budget="30%", dim=16, epochs=15).fit(train, **options)
+
+def digits(model):
+    tables = model.user_table_, model.item_table_
+    return [x.tobytes() for table in tables for x in (table.indptr, table.indices, table.data)]
+
+def killed(work, seconds):
+    child = os.fork()
+    if child == 0:
+        work()
+        os._exit(0)
+    time.sleep(seconds)
+    os.kill(child, signal.SIGKILL)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+model = fitted()
+begin = time.perf_counter()
+fitted(checkpoint=sys.argv[1] + "/timed")
+whole = time.perf_counter() - begin
+died = same = 0
+for n in range(10):
+    state = f"{sys.argv[1]}/{n}"
+    died += killed(lambda: fitted(checkpoint=state), lots.uniform(0.1, 0.9) * whole)
+    same += digits(fitted(checkpoint=state, resume=True)) == digits(model)
+print(died, same)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_ten_kills_at_random_moments_give_ten_equal_models(tmp_path):
+    argv = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", MANY_KILLS, str(tmp_path)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    died, same = map(int, done.stdout.split())
+    assert died >= 7  # the others were done before
+    assert same == 10

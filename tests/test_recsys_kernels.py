@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from recsys import Interactions, SparseMF, _cpu, _cpu_training, dsl, steps
+from recsys import Interactions, SparseMF, _cpu, _cpu_training, dsl, gradient, steps
+from recsys.gradient import Kept, OfSamples, Pull
 from recsys.losses import LOSSES
 from recsys.optimisers import CORRECTED, OPTIMIZERS
 from recsys.samples import Samples
@@ -42,23 +43,25 @@ def interactions_of(seed, n_negatives):
 
 def listed(samples, loss, users, items):
     """Every (user, candidates, confidence), and the derivatives by the candidates' products."""
-    dim = users.weights.shape[1]
-    shape = (samples.users.size, 1 + samples.n_negatives)
+    matrix = samples.matrix
+    shape = (matrix.nnz, 1 + samples.n_negatives)
     chosen, out = np.zeros(shape, np.uint32), np.zeros(shape, np.float32)
-    _cpu_training.visit(
+    _cpu_training.note(
         np.arange(shape[0], dtype=np.uint32),
         samples.arrays(),
-        users.arrays(),
-        items.arrays(),
+        users.arrays()[:3],
+        items.arrays()[:3],
         loss.constants(),
-        users.optimizer.constants(0.0),
-        np.float32(0),
-        np.zeros((2, dim), np.float32),
-        (chosen, out),
+        0,
+        matrix.shape[1],
+        np.zeros(users.weights.shape[1], np.float32),
+        chosen,
+        out,
     )
-    confidence = np.log1p(samples.matrix.data.astype(np.float64))
+    confidence = np.log1p(matrix.data.astype(np.float64))
     confidence /= confidence.mean()
-    return list(zip(samples.users, chosen, confidence, strict=True)), out
+    owners = np.repeat(np.arange(matrix.shape[0]), matrix.row_counts)
+    return list(zip(owners, chosen, confidence, strict=True)), out
 
 
 @pytest.mark.parametrize(("name", "optimizer", "n"), CASES)
@@ -73,7 +76,7 @@ def test_an_epoch_equals_its_twin(name, optimizer, n):
         assert len(single) > 20
         order = np.random.default_rng(seed).permutation(np.array(single, np.uint32))
         scratch = np.zeros((2, DIM), np.float32)
-        mean = _cpu_training.visit(
+        total = _cpu_training.visit(
             order,
             samples.arrays(),
             users.arrays(),
@@ -82,10 +85,9 @@ def test_an_epoch_equals_its_twin(name, optimizer, n):
             users.optimizer.constants(0.02),
             np.float32(0.3),
             scratch,
-            None,
         )
         expected = naive.epoch(name, [rows[e] for e in order], *dense, 0.02, 0.3)
-        assert mean == pytest.approx(expected, rel=1e-3)
+        assert total / order.size == pytest.approx(expected, rel=1e-3)
         assert not scratch.any()
         for table, twin in zip((users, items), dense, strict=True):
             active = twin.values[twin.active]
@@ -136,8 +138,7 @@ def test_gradient_of_active_and_inactive_weights_by_finite_differences(name, n):
     (users, items), (U, V) = twins("sgd", 5)
     samples = interactions_of(6, n)
     rows, _ = listed(samples, LOSSES[name], users, items)
-    derivative = steps.loss_derivative(samples, LOSSES[name], users, items)
-    D = derivative.to_scipy().toarray()
+    D = OfSamples(samples, LOSSES[name], users, items).whole().to_scipy().toarray()
     sides = ((U, D @ V.values), (V, D.T @ U.values))
     for table, product_ in sides:
         numeric = naive.numeric_gradient(
@@ -146,20 +147,32 @@ def test_gradient_of_active_and_inactive_weights_by_finite_differences(name, n):
         asked = ~table.active if name == "ccl" else np.ones(table.active.shape, bool)
         np.testing.assert_allclose(product_[asked], numeric[asked], 1e-3, 1e-4)
         assert np.abs(numeric[~table.active]).max() > 0.1
-    for start, stop in pairwise(derivative.indptr):
-        assert (np.diff(derivative.indices[start:stop].astype(int)) >= 0).all()
 
 
-@pytest.mark.parametrize("block", [1, 4, 100])
-def test_gradient_comes_in_blocks_of_rows(monkeypatch, block):
+@pytest.mark.parametrize(("name", "block", "room"), list(product(LOSSES, (1, 4, 100), (1, 9, 99))))
+def test_gradient_comes_in_blocks_of_rows(monkeypatch, name, block, room):
     (users, items), (U, V) = twins("sgd", 5)
-    D = steps.loss_derivative(interactions_of(6, 1), LOSSES["bpr"], users, items)
-    monkeypatch.setattr(steps, "BLOCK", block)
-    for by_row, other, dense in ((D, items, V), (steps.transpose(D), users, U)):
-        blocks = list(steps.gradient_blocks(by_row, other.weights))
-        assert [start for start, _ in blocks] == list(range(0, by_row.shape[0], block))
-        expected = np.abs(by_row.to_scipy().toarray() @ dense.values)
-        np.testing.assert_allclose(np.concatenate([b for _, b in blocks]), expected, 1e-4, 1e-5)
+    monkeypatch.setattr(gradient, "BLOCK", block)
+    monkeypatch.setattr(gradient, "PIECE", block)
+    monkeypatch.setattr(gradient, "WORKSPACE", 4 * DIM * room)  # of which items there is room for
+    monkeypatch.setattr(gradient, "SHARE", 0)
+    derivative = OfSamples(interactions_of(6, 6), LOSSES[name], users, items)
+    D = derivative.whole()
+    by_users, by_items = (np.abs(X) for X in (D.to_scipy() @ V.values, D.to_scipy().T @ U.values))
+    for one in (derivative, Kept(D)):
+        pull = Pull(one, users.weights, items.weights)
+        for _ in range(2):  # as often as needed, the items alone or after the users
+            for read, expected in ((pull.on_items, by_items), (pull.on_users, by_users)):
+                blocks = [(first, some.copy()) for first, some in read()]
+                sizes = [len(some) for _, some in blocks]
+                assert max(sizes) <= block
+                assert [first for first, _ in blocks] == [0, *np.cumsum(sizes)[:-1]]
+                np.testing.assert_allclose(
+                    np.concatenate([some for _, some in blocks]), expected, 1e-4, 1e-5
+                )
+        both = [first for first, _ in pull.on_both()]
+        assert both[0] == 0
+        assert N_USERS in both
 
 
 def test_the_first_few_of_many_items_drawn_stand_for_all():
@@ -170,7 +183,7 @@ def test_the_first_few_of_many_items_drawn_stand_for_all():
     for (u, candidates, _), slope in zip(rows, slopes, strict=True):
         expected[u, candidates[0]] += slope[0]
         np.add.at(expected[u], candidates[1:5], 3 * slope[1:5])
-    derivative = steps.loss_derivative(samples, loss, users, items)
+    derivative = OfSamples(samples, loss, users, items).whole()
     assert derivative.nnz == 5 * len(rows)
     np.testing.assert_allclose(derivative.to_scipy().toarray(), expected, 1e-4, 1e-6)
 
@@ -235,11 +248,11 @@ def test_a_user_who_took_everything_still_gets_samples():
 def test_the_order_is_a_shuffle_in_rounds():
     matrix = naive.compressed(np.ones((50, 40)), np.ones((50, 40), bool), np.uint32)
     samples = Samples.of(matrix, 1)
-    order = samples.order(np.random.default_rng(0))
+    order = np.concatenate([*samples.rounds(np.random.default_rng(0))])
     assert order.dtype == np.uint32
     assert sorted(order) == list(range(2000))
     assert (np.diff(order.astype(int)) < 0).sum() == 63  # of 64 rounds, each from the first user on
-    assert (order != samples.order(np.random.default_rng(1))).any()
+    assert (order != np.concatenate([*samples.rounds(np.random.default_rng(1))])).any()
 
 
 def test_weakest_go_and_the_largest_epoch_gradient_among_free_positions_comes(monkeypatch):
@@ -247,7 +260,7 @@ def test_weakest_go_and_the_largest_epoch_gradient_among_free_positions_comes(mo
     table = pl.DataFrame({"user": rng.integers(40, size=400), "item": rng.integers(30, size=400)})
     interactions = Interactions.read(table, user="user", item="item")
     looks = []
-    exchange, derive = dsl.exchange, dsl.loss_derivative
+    exchange, derive = dsl.exchange, dsl.OfSamples
 
     def watched_derive(samples, loss, users, items, chosen):
         assert chosen is None
@@ -262,7 +275,7 @@ def test_weakest_go_and_the_largest_epoch_gradient_among_free_positions_comes(mo
         looks[-1] += [fraction, patterns, values, rewirings]
         return rewirings
 
-    monkeypatch.setattr(dsl, "loss_derivative", watched_derive)
+    monkeypatch.setattr(dsl, "OfSamples", watched_derive)
     monkeypatch.setattr(dsl, "exchange", watched_exchange)
     model = SparseMF(budget="30%", dim=24, epochs=8).fit(interactions)
 
@@ -277,10 +290,10 @@ def test_weakest_go_and_the_largest_epoch_gradient_among_free_positions_comes(mo
             gradients[0][u] -= pull * (V[i] - V[j])
             gradients[1][i] -= pull * U[u]
             gradients[1][j] += pull * U[u]
-        for gradient, (indptr, indices), data, rewiring in zip(
+        for slope, (indptr, indices), data, rewiring in zip(
             gradients, patterns, values, rewirings, strict=True
         ):
-            scale = np.abs(gradient).max()
+            scale = np.abs(slope).max()
             for row, (start, stop) in enumerate(pairwise(indptr)):
                 places = range(int(start), int(stop))
                 new = range(int(rewiring.indptr[row]), int(rewiring.indptr[row + 1]))
@@ -292,7 +305,7 @@ def test_weakest_go_and_the_largest_epoch_gradient_among_free_positions_comes(mo
                 free = set(range(24)) - {int(indices[p]) for p in kept}
                 born = {int(rewiring.indices[p]) for p in new if rewiring.source[p] < 0}
                 assert born <= free
-                best = sorted((abs(gradient[row, column]) for column in free), reverse=True)
-                got = sorted((abs(gradient[row, column]) for column in born), reverse=True)
+                best = sorted((abs(slope[row, column]) for column in free), reverse=True)
+                got = sorted((abs(slope[row, column]) for column in born), reverse=True)
                 np.testing.assert_allclose(got, best[:quota], 1e-4, 1e-6 * scale)
         assert entry["grown"] == sum(rewiring.n_grown for rewiring in rewirings)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from recsys import Interactions, SparseMF, dsl, load, steps
 from recsys.budget import ROW_FLOOR, share_rows
 from recsys.exchange import Tables, exchange
+from recsys.gradient import Kept, OfSamples
 from recsys.losses import LOSSES
 from recsys.optimisers import OPTIMIZERS
 from recsys.recipes import RECIPES, Recipe
@@ -144,7 +145,8 @@ def test_growth_sees_an_epoch_a_batch_their_average_or_nothing(interactions, mon
     samples, tables, rng = small(interactions)
 
     def evidence(grow, before=None):
-        return dsl.evidence(Recipe(grow=grow), samples, BPR, tables, before, rng)
+        found = dsl.evidence(Recipe(grow=grow), samples, BPR, tables, before, rng)
+        return found.whole() if isinstance(found, OfSamples) else found and found.matrix
 
     def total(derivative):  # an item drawn twice for a user counts twice
         return derivative.to_scipy().toarray()
@@ -167,7 +169,7 @@ def test_momentum_lets_go_of_what_is_small(interactions):
     sizes = []
     for _ in range(25):
         samples = samples.drawn_anew(rng)
-        smooth = dsl.evidence(recipe, samples, BPR, tables, smooth, rng)
+        smooth = dsl.evidence(recipe, samples, BPR, tables, smooth, rng).matrix
         assert smooth.data.dtype == np.float32
         assert np.abs(smooth.data).min() >= dsl.FORGOTTEN * np.abs(smooth.data).max()
         sizes.append(smooth.nnz)
@@ -176,10 +178,10 @@ def test_momentum_lets_go_of_what_is_small(interactions):
 
 def test_a_batch_is_part_of_the_epoch(interactions):
     samples, tables, rng = small(interactions)
-    whole = steps.loss_derivative(samples, BPR, *tables).to_scipy()
+    whole = OfSamples(samples, BPR, *tables).whole().to_scipy()
     first = rng.random(interactions.nnz) < 0.5
     parts = (
-        steps.loss_derivative(samples, BPR, *tables, np.flatnonzero(chosen)).to_scipy()
+        OfSamples(samples, BPR, *tables, np.flatnonzero(chosen)).whole().to_scipy()
         for chosen in (first, ~first)
     )
     np.testing.assert_allclose(sum(parts).toarray(), whole.toarray(), atol=1e-6)
@@ -193,7 +195,7 @@ def test_one_common_threshold_for_both_tables():
         tables = Tables(*(steps.Table(w, ADAGRAD.start(w.nnz), ADAGRAD) for w in (user, items)))
         pull = naive.compressed(np.array([[-1.0, 2.0]]), np.ones((1, 2), bool), np.uint32)
         rng = np.random.default_rng(0)
-        return exchange(Recipe(scope="global"), pull, tables, 0.4, rng)
+        return exchange(Recipe(scope="global"), Kept(pull), tables, 0.4, rng)
 
     # Two of five weights go: 0.1 and 0.2. |D V| = (5, 8, 0) is more than
     # |D' U| = (0.1, 0.2, 0.3), (0.2, 0.4, 0.6), and they come straight back.

@@ -191,12 +191,32 @@ def test_files_hold_the_same_lists_whatever_the_memory(model, tmp_path, suffix, 
     assert len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.parametrize("unknown", ["popular", "fold_in"])
+def test_files_hold_lists_of_users_who_were_not_in_training(models, tmp_path, unknown):
+    model, out = models["sparse"], tmp_path / "lists.parquet"
+    known = model.users_[int(np.argmin(model.seen_.row_counts))]
+    users = [900, known, 901, 902]
+    options = {"unknown": unknown}
+    if unknown == "fold_in":
+        who, what = model.columns_["user"], model.columns_["item"]
+        options["histories"] = pl.DataFrame({who: [900, 901, 902], what: model.items_[1:4]})
+    for limit in (13_000, "1MB"):
+        rows, n_users = model.recommend_to(out, users, 5, memory_limit=limit, **options)
+        got = pl.read_parquet(out)
+        assert (rows, n_users) == (got.height, 4)
+        assert got["user"].unique(maintain_order=True).to_list() == [known, 900, 901, 902]
+        assert got.sort("user", "rank").equals(
+            model.recommend(users, 5, **options).sort("user", "rank")
+        )
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"memory_limit": 100}, "memory_limit must hold the list of one user"),
         ({"memory_limit": "much"}, "write it like '256MB'"),
-        ({"unknown": "popular"}, "Unknown unknown 'popular'"),
+        ({"unknown": "fold_in"}, "histories must be given where unknown='fold_in'"),
+        ({"unknown": "worst"}, "Unknown unknown 'worst'"),
         ({"users": [900]}, "got 1 unknown, like 900"),
         ({"path": "lists.xlsx"}, "path must end in .parquet or .csv"),
     ],

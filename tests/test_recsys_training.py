@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recsys import Interactions, Popularity, SparseMF, dsl, leave_last, steps
+from recsys import Interactions, Popularity, SparseMF, dsl, gradient, leave_last, steps
 from recsys.budget import parse_budget
 from recsys.datasets import shop
 
@@ -199,7 +199,7 @@ def test_no_dense_table_mask_or_state_is_ever_made():
     # Two blocks of gradient, 4 MB, are there at a time; the aligned start has some matrices of
     # dim x dim, 2 MB each. A dense table of floats is 49 MB at least.
     smallest_mask = n_items * dim  # bytes, one for each position
-    assert 8 * steps.BLOCK * dim < peak < smallest_mask
+    assert 8 * gradient.BLOCK * dim < peak < smallest_mask
 
 
 @pytest.fixture(scope="module")

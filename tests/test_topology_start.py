@@ -42,10 +42,32 @@ def test_one_step_equals_the_dense_one(monkeypatch):
     V = V.with_data(np.random.default_rng(1).standard_normal(V.nnz, np.float32))
     counts = np.arange(30) % 7
     indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.uint64)
-    found = start._strongest(strategies.from_dense(A), V, indptr)
-    expected = naive.strongest(A.astype(float), V.to_dense().astype(float), counts.tolist())
+    scale = np.random.default_rng(2).uniform(1, 2, 30).astype(np.float32)
+    found = start._strongest(start._Rows(strategies.from_dense(A), None), V, scale, indptr)
+    scaled = scale[:, None] * A.astype(float)
+    expected = naive.strongest(scaled, V.to_dense().astype(float), counts.tolist())
     np.testing.assert_allclose(found.to_dense(), expected, atol=1e-5)
     assert (found.to_dense() != 0).sum() > 80
+
+
+@pytest.mark.parametrize("parts", [1, 3, 8, 50])
+@pytest.mark.parametrize("shape", [(30, 20), (3, 40), (5, 0), (0, 4)])
+def test_rows_and_columns_come_some_at_a_time(monkeypatch, parts, shape):
+    monkeypatch.setattr(start, "BLOCK", 7)
+    monkeypatch.setattr(start, "PARTS", parts)
+    A = 3 * taken(*shape, 0.3, 0)
+    A[:, : shape[1] // 2] = 0  # columns without entries, too
+    matrix = strategies.from_dense(A)
+    for side, expected in ((start._Rows, A), (start._Columns, A.T)):
+        blocks = list(side(matrix, np.log1p).blocks())
+        assert all(rows.shape[0] <= 7 for _, rows in blocks)
+        sizes = [rows.shape[0] for _, rows in blocks]
+        assert [first for first, _ in blocks] == np.cumsum([0, *sizes])[: len(blocks)].tolist()
+        got = [rows.to_dense() for _, rows in blocks]
+        np.testing.assert_allclose(np.concatenate([*got, expected[:0]]), np.log1p(expected), 1e-6)
+        sums = np.log1p(expected).sum(axis=1)
+        roots = 1 / np.sqrt(np.where(sums == 0, 1, sums))
+        np.testing.assert_allclose(start._root_sums(side(matrix, np.log1p)), roots, 1e-5)
 
 
 def test_groups_that_share_no_item_share_no_column():

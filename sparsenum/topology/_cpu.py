@@ -4,7 +4,14 @@ import numpy as np
 
 from sparsenum._numba import kernel
 
-__all__ = ["best_in_rows", "free_scores", "merge_rows", "random_rows", "weakest_in_groups"]
+__all__ = [
+    "best_in_rows",
+    "fill_columns",
+    "free_scores",
+    "merge_rows",
+    "random_rows",
+    "weakest_in_groups",
+]
 
 
 @kernel
@@ -136,3 +143,15 @@ def merge_rows(indptr, indices, keep, born_starts, born, new_indptr, new_indices
             source[q] = -1
             b += 1
             q += np.uint64(1)
+
+
+@kernel
+def fill_columns(indptr, indices, data, first, cursor, t_indices, t_data):
+    """Transpose columns first.. of a CSR matrix; cursor holds the start of each as a row."""
+    for i in range(indptr.size - 1):
+        for p in range(indptr[i], indptr[i + 1]):
+            j = np.int64(indices[p]) - first
+            if 0 <= j < cursor.size:
+                t_indices[cursor[j]] = i
+                t_data[cursor[j]] = data[p]
+                cursor[j] += np.uint64(1)

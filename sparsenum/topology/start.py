@@ -1,17 +1,20 @@
 """The first entries: drawn at random, or where the data's own subspace is strongest."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sparsenum._check import whole
-from sparsenum.sparse import CSR, rows_times_sparse, transpose
+from sparsenum.sparse import CSR, rows_times_sparse
 from sparsenum.topology import _cpu
 from sparsenum.topology.score import rows_of
 
 BLOCK = 256  # rows of a product that exist at a time
+PARTS = 8  # in which the columns of a matrix are turned into rows
 NEGLIGIBLE = 1e-6  # eigenvalues below this share of the largest are noise of float32
 
 
@@ -57,6 +60,7 @@ def aligned_start(
     *,
     rng: np.random.Generator,
     sweeps: int = 3,
+    value: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
     index_dtype: Any = np.uint32,
 ) -> tuple[CSR, CSR]:
     """Return two tables U, V whose entries lie where U V' can best follow a matrix.
@@ -80,6 +84,8 @@ def aligned_start(
         Source of randomness.
     sweeps : int, default 3
         Times that U and V are found anew.
+    value : callable, optional
+        What to make of the matrix's entries first, some at a time, such as `numpy.log1p`.
     index_dtype : dtype, default uint32
         Unsigned type of the columns.
 
@@ -87,7 +93,8 @@ def aligned_start(
     -------
     U, V : CSR, shapes (n, n_cols) and (m, n_cols)
         The tables, float32; with what counts as values: scale them, or fill the pattern anew.
-        Cost for each sweep O(nnz k + (n + m) n_cols^2), memory O(n_cols^2) beside one block.
+        Cost for each sweep O(nnz k + (n + m) n_cols^2), memory O(n_cols^2) beside
+        an eighth of the matrix and one block.
 
     Raises
     ------
@@ -103,13 +110,13 @@ def aligned_start(
     for starts, n, name in zip(sides, matrix.shape, ("row_counts", "column_counts"), strict=True):
         if starts.size != n + 1:
             raise ValueError(f"{name} must hold one number for each of {n}: got {starts.size - 1}")
-    seen = _normalised(matrix)
-    back = transpose(seen)
+    seen, back = _Rows(matrix, value), _Columns(matrix, value)
+    of_row, of_column = _root_sums(seen), _root_sums(back)
     V = random_start(column_counts, n_cols, rng=rng, index_dtype=index_dtype)
     V = V.with_data(rng.choice(np.array([-1, 1], np.float32), V.nnz))
     for _ in range(whole(sweeps, "sweeps", lower=1)):
-        U = _strongest(seen, V, sides[0])
-        V = _strongest(back, U, sides[1])
+        U = _strongest(seen, _scaled(V, of_column), of_row, sides[0])
+        V = _strongest(back, _scaled(U, of_row), of_column, sides[1])
     return U, V
 
 
@@ -161,6 +168,57 @@ def strongest(
     return CSR(indptr, indices, data, (indptr.size - 1, n_cols))
 
 
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The rows of a matrix, some at a time, its entries turned into others."""
+
+    matrix: CSR
+    value: Callable[[NDArray[Any]], NDArray[Any]] | None
+
+    def blocks(self) -> Iterator[tuple[int, CSR]]:
+        indptr, m = self.matrix.indptr, self.matrix.shape[1]
+        for first in range(0, self.matrix.shape[0], BLOCK):
+            starts = indptr[first : first + BLOCK + 1]
+            some = slice(int(starts[0]), int(starts[-1]))
+            data = self.matrix.data[some]
+            data = data if self.value is None else self.value(data)
+            columns = self.matrix.indices[some]
+            yield first, CSR(starts - starts[0], columns, data, (starts.size - 1, m))
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """The columns of a matrix in the same way; of its transpose a part exists at a time."""
+
+    matrix: CSR
+    value: Callable[[NDArray[Any]], NDArray[Any]] | None
+
+    def blocks(self) -> Iterator[tuple[int, CSR]]:
+        indptr, indices, data = self.matrix.indptr, self.matrix.indices, self.matrix.data
+        n, m = self.matrix.shape
+        ends = np.append(0, np.cumsum(self.matrix.column_counts))
+        cuts = np.searchsorted(ends, np.arange(1, PARTS) * (self.matrix.nnz / PARTS))
+        for first, stop in pairwise(np.unique([0, *cuts, m])):
+            starts = (ends[first : stop + 1] - ends[first]).astype(np.uint64)
+            rows, values = (
+                np.empty(int(starts[-1]), np.uint32),
+                np.empty(int(starts[-1]), data.dtype),
+            )
+            _cpu.fill_columns(indptr, indices, data, first, starts[:-1].copy(), rows, values)
+            part = CSR(starts, rows, values, (int(stop - first), n))
+            for start, block in _Rows(part, self.value).blocks():
+                yield int(first) + start, block
+
+
+def _root_sums(A: "_Rows | _Columns") -> NDArray[np.float32]:
+    """Return one over the root of each row's sum, and 1 for empty rows."""
+    sums = [np.bincount(rows_of(rows), rows.data, rows.shape[0]) for _, rows in A.blocks()]
+    totals = np.concatenate([*sums, np.empty(0)])
+    totals[totals == 0] = 1.0
+    roots: NDArray[np.float32] = (1 / np.sqrt(totals)).astype(np.float32)
+    return roots
+
+
 def _row_starts(counts: ArrayLike, n_cols: int, index_dtype: Any) -> NDArray[np.uint64]:
     counts = np.asarray(counts, np.int64)
     if counts.size and not (counts.min() >= 0 and counts.max() <= n_cols):
@@ -174,23 +232,20 @@ def _row_starts(counts: ArrayLike, n_cols: int, index_dtype: Any) -> NDArray[np.
     return indptr
 
 
-def _normalised(matrix: CSR) -> CSR:
-    """Divide each entry by the roots of its row's and its column's sum."""
-    rows, weights = rows_of(matrix), matrix.data.astype(np.float64)
-    of_row = np.bincount(rows, weights, matrix.shape[0])[rows]
-    of_column = np.bincount(matrix.indices, weights, matrix.shape[1])[matrix.indices]
-    scale = np.sqrt(of_row * of_column)
-    scale[scale == 0] = 1.0
-    return matrix.with_data((weights / scale).astype(np.float32))
+def _scaled(table: CSR, scale: NDArray[np.float32]) -> CSR:
+    """Multiply each row by a number."""
+    return table.with_data(table.data * np.repeat(scale, table.row_counts))
 
 
-def _strongest(A: CSR, B: CSR, indptr: NDArray[np.uint64]) -> CSR:
-    """Return the strongest entries of each row of A B (B' A' A B)^(-1/2)."""
+def _strongest(
+    A: _Rows | _Columns, B: CSR, scale: NDArray[np.float32], indptr: NDArray[np.uint64]
+) -> CSR:
+    """Return the strongest entries of each row of P (P' P)^(-1/2), where P is A B scaled by row."""
     gram = np.zeros((B.shape[1], B.shape[1]))
-    for _, block in _products(A, B):
+    for _, block in _products(A, B, scale):
         gram += block.T @ block
     root = _inverse_root(gram)
-    turned = (block @ root for _, block in _products(A, B))
+    turned = (block @ root for _, block in _products(A, B, scale))
     counts = np.diff(indptr.view(np.int64))
     return strongest(turned, counts, B.shape[1], index_dtype=B.indices.dtype)
 
@@ -204,6 +259,10 @@ def _inverse_root(gram: NDArray[np.float64]) -> NDArray[np.float32]:
     return root
 
 
-def _products(A: CSR, B: CSR) -> Iterator[tuple[int, NDArray[Any]]]:
-    for start in range(0, A.shape[0], BLOCK):
-        yield start, rows_times_sparse(A, B, start, min(start + BLOCK, A.shape[0]))
+def _products(
+    A: _Rows | _Columns, B: CSR, scale: NDArray[np.float32]
+) -> Iterator[tuple[int, NDArray[Any]]]:
+    for first, rows in A.blocks():
+        block = rows_times_sparse(rows, B, 0, rows.shape[0])
+        block *= scale[first : first + len(block), None]
+        yield first, block
