@@ -1,5 +1,6 @@
 """Recommenders trained from a table under a fixed parameter budget."""
 
+from recsys.als import SparseALS
 from recsys.dense import dense_mf
 from recsys.interactions import Interactions, ReadReport
 from recsys.lightgcn import LightGCN
@@ -15,6 +16,7 @@ __all__ = [
     "LightGCN",
     "Popularity",
     "ReadReport",
+    "SparseALS",
     "SparseMF",
     "dense_mf",
     "leave_last",

@@ -3,12 +3,13 @@
 import os
 
 from recsys import storage
+from recsys.als import SparseALS
 from recsys.lightgcn import LightGCN
 from recsys.models import SparseMF
 from recsys.neighbours import ItemKNN
 from recsys.popularity import Popularity
 
-Model = SparseMF | LightGCN | ItemKNN | Popularity
+Model = SparseMF | LightGCN | SparseALS | ItemKNN | Popularity
 
 
 def load(path: str | os.PathLike[str]) -> Model:
@@ -21,7 +22,7 @@ def load(path: str | os.PathLike[str]) -> Model:
 
     Returns
     -------
-    SparseMF, LightGCN, ItemKNN or Popularity
+    SparseMF, LightGCN, SparseALS, ItemKNN or Popularity
         The model, ready to recommend.
 
     Raises
@@ -33,7 +34,7 @@ def load(path: str | os.PathLike[str]) -> Model:
     """
     header, arrays = storage.read(path)
     models: dict[str, type[Model]] = {
-        model.name: model for model in (SparseMF, LightGCN, ItemKNN, Popularity)
+        model.name: model for model in (SparseMF, LightGCN, SparseALS, ItemKNN, Popularity)
     }
     try:
         return models[header["model"]]._from_file(header, arrays)

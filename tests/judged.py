@@ -3,12 +3,13 @@
 import numpy as np
 import polars as pl
 
-from recsys import ItemKNN, Popularity, SparseMF
+from recsys import ItemKNN, Popularity, SparseALS, SparseMF
 
 NAMES = {"user": "user", "item": "item"}
 MAKERS = {
     "dsl": lambda: SparseMF(budget="30%", dim=16, epochs=4),
     "static": lambda: SparseMF(budget="30%", dim=16, epochs=4, recipe="static"),
+    "als": lambda: SparseALS(budget="30%", dim=16, epochs=3, polish=2),
     "popularity": Popularity,
     "itemknn": lambda: ItemKNN(neighbours=5),
 }

@@ -253,6 +253,7 @@ OF_SPARSE = {
 }
 CASES = {
     "dsl": COMMON | OF_SPARSE | spoiled([*ARRAYS, *TABLES]),
+    "als": COMMON | OF_SPARSE | spoiled([*ARRAYS, *TABLES, "item_events"]),
     "popularity": COMMON | spoiled([*ARRAYS, "counts"]),
     "itemknn": COMMON | spoiled([*ARRAYS, "near_counts", "near_indices", "near_data"]),
 }
