@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recsys import Interactions, SparseALS, als, load
+from recsys import Interactions, SparseALS, least_squares, load
 from sparsenum.sparse import CSR
 
 NAMES = {"user": "user", "item": "item"}
@@ -25,7 +25,7 @@ def problem(seed=0):
     confidence = 1 + ALPHA * taste / taste[taken].mean()
     events = [np.maximum(taken.sum(axis), 1) for axis in (1, 0)]
     target = taken / np.sqrt(np.outer(*events))
-    return als.Problem.of(matrix, matrix.column_counts, ALPHA, REG), confidence, target
+    return least_squares.Problem.of(matrix, matrix.column_counts, ALPHA, REG), confidence, target
 
 
 def tables(seed=1):
@@ -116,9 +116,9 @@ def lot(seed, x, y):
 
 
 def climbed(w, squares, active, gradient):
-    slope = (gradient - als.DECAY * w) * active
+    slope = (gradient - least_squares.DECAY * w) * active
     squares += slope**2
-    return w + als.RATE * slope / np.sqrt(squares)
+    return w + least_squares.RATE * slope / np.sqrt(squares)
 
 
 def test_the_polish_climbs_the_softmax_of_items_taken_among_items_drawn():
@@ -127,7 +127,7 @@ def test_the_polish_climbs_the_softmax_of_items_taken_among_items_drawn():
     rng = np.random.default_rng(5)
     twin = np.random.default_rng(5)
     order, seed = twin.permutation(7), int(twin.integers(2**63, dtype=np.uint64))
-    ((loss, got),) = als.polished(posed.by_user, (users, items), 1, 4, rng)
+    ((loss, got),) = least_squares.polished(posed.by_user, (users, items), 1, 4, rng)
     W, V = (table.to_dense().astype(float) for table in (users, items))
     scales = [np.sqrt(len(X) / (X**2).sum()) for X in (W, V)]
     W, V = W * scales[0], V * scales[1]
@@ -136,13 +136,13 @@ def test_the_polish_climbs_the_softmax_of_items_taken_among_items_drawn():
     total = 0.0
     for u in order:
         drawn = [lot(seed, int(u), c) for c in range(4)]
-        exps = np.exp(V[drawn] @ W[u] / als.TEMPERATURE)
+        exps = np.exp(V[drawn] @ W[u] / least_squares.TEMPERATURE)
         pull, push = np.zeros(DIM), 0.0
         for i in np.flatnonzero(target[u]):
-            own = np.exp(V[i] @ W[u] / als.TEMPERATURE)
+            own = np.exp(V[i] @ W[u] / least_squares.TEMPERATURE)
             total += np.log1p(exps.sum() / own)
-            share = exps.sum() / (exps.sum() + own) / als.TEMPERATURE
-            push += 1 / (exps.sum() + own) / als.TEMPERATURE
+            share = exps.sum() / (exps.sum() + own) / least_squares.TEMPERATURE
+            push += 1 / (exps.sum() + own) / least_squares.TEMPERATURE
             pull += share * V[i]
             V[i] = climbed(V[i], squares[1][i], active[1][i], share * W[u])
         for i, e in zip(drawn, exps, strict=True):
@@ -163,7 +163,7 @@ def interactions(n_events=600):
     return Interactions.read(pl.DataFrame(table), **NAMES)
 
 
-@pytest.mark.parametrize("dim", [16, als.ALIGNED_DIM + 1])
+@pytest.mark.parametrize("dim", [16, least_squares.ALIGNED_DIM + 1])
 def test_budget_holds_and_blocks_are_learned(dim):
     train = interactions()
     model = SparseALS(budget=800, dim=dim, epochs=4, polish=3).fit(train)
