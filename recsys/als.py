@@ -65,7 +65,7 @@ class SparseALS(Factored):
     item_events_ : ndarray of int64, shape (n_items,)
         Events of each item that it learned from: new users are solved by them.
     history_ : list of dict
-        The ledger of each epoch (see `recsys.least_squares.Sweep`), with validation metrics where taken.
+        The ledger of each epoch (see `recsys.least_squares.Sweep`), and metrics where taken.
 
     References
     ----------
