@@ -2,6 +2,7 @@
 
 from recsys.als import SparseALS
 from recsys.dense import dense_mf
+from recsys.ease import EASE
 from recsys.interactions import Interactions, ReadReport
 from recsys.lightgcn import LightGCN
 from recsys.loading import load
@@ -11,6 +12,7 @@ from recsys.popularity import Popularity
 from recsys.split import leave_last
 
 __all__ = [
+    "EASE",
     "Interactions",
     "ItemKNN",
     "LightGCN",

@@ -16,7 +16,16 @@ if TYPE_CHECKING:
     from recsys.interactions import Interactions
     from recsys.recommender import Recommender
 
-MODELS = ("dsl-mf", "static-mf", "dsl-lightgcn", "sparse-als", "dense-mf", "itemknn", "popularity")
+MODELS = (
+    "dsl-mf",
+    "static-mf",
+    "dsl-lightgcn",
+    "sparse-als",
+    "dense-mf",
+    "itemknn",
+    "ease",
+    "popularity",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -259,7 +268,7 @@ def _inspect(arguments: argparse.Namespace) -> None:
 
 
 def _make(name: str, options: dict[str, Any], train: "Interactions") -> "Recommender":
-    from recsys import ItemKNN, LightGCN, Popularity, SparseALS, SparseMF, dense_mf
+    from recsys import EASE, ItemKNN, LightGCN, Popularity, SparseALS, SparseMF, dense_mf
 
     if name == "popularity":
         return Popularity()
@@ -270,17 +279,19 @@ def _make(name: str, options: dict[str, Any], train: "Interactions") -> "Recomme
     if name == "dsl-lightgcn":
         return LightGCN(**options)
     if name == "sparse-als":
-        return SparseALS(**_taken_by(SparseALS(), name, options))
+        return SparseALS(**_taken_by(SparseALS(), options))
+    if name == "ease":
+        return EASE(**_taken_by(EASE(), options))
     return SparseMF(recipe="dsl" if name == "dsl-mf" else "static", **options)
 
 
-def _taken_by(model: "Recommender", name: str, options: dict[str, Any]) -> dict[str, Any]:
+def _taken_by(model: "Recommender", options: dict[str, Any]) -> dict[str, Any]:
     """Return the options if the model has such parameters; whatever has no lots has no seed."""
     known = model.parameters()
     for option in options:
         if option not in known and option != "seed":
             raise ValueError(
-                f"--{option.replace('_', '-')} does not go with --model {name}: leave it out"
+                f"--{option.replace('_', '-')} does not go with --model {model.name}: leave it out"
             )
     return {option: value for option, value in options.items() if option in known}
 

@@ -4,12 +4,13 @@ import os
 
 from recsys import storage
 from recsys.als import SparseALS
+from recsys.ease import EASE
 from recsys.lightgcn import LightGCN
 from recsys.models import SparseMF
 from recsys.neighbours import ItemKNN
 from recsys.popularity import Popularity
 
-Model = SparseMF | LightGCN | SparseALS | ItemKNN | Popularity
+Model = SparseMF | LightGCN | SparseALS | ItemKNN | EASE | Popularity
 
 
 def load(path: str | os.PathLike[str]) -> Model:
@@ -22,7 +23,7 @@ def load(path: str | os.PathLike[str]) -> Model:
 
     Returns
     -------
-    SparseMF, LightGCN, SparseALS, ItemKNN or Popularity
+    SparseMF, LightGCN, SparseALS, ItemKNN, EASE or Popularity
         The model, ready to recommend.
 
     Raises
@@ -34,7 +35,7 @@ def load(path: str | os.PathLike[str]) -> Model:
     """
     header, arrays = storage.read(path)
     models: dict[str, type[Model]] = {
-        model.name: model for model in (SparseMF, LightGCN, SparseALS, ItemKNN, Popularity)
+        model.name: model for model in (SparseMF, LightGCN, SparseALS, ItemKNN, EASE, Popularity)
     }
     try:
         return models[header["model"]]._from_file(header, arrays)

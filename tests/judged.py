@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from recsys import ItemKNN, Popularity, SparseALS, SparseMF
+from recsys import EASE, ItemKNN, Popularity, SparseALS, SparseMF
 
 NAMES = {"user": "user", "item": "item"}
 MAKERS = {
@@ -12,6 +12,7 @@ MAKERS = {
     "als": lambda: SparseALS(budget="30%", dim=16, epochs=3, polish=2),
     "popularity": Popularity,
     "itemknn": lambda: ItemKNN(neighbours=5),
+    "ease": lambda: EASE(budget="20%"),
 }
 N_USERS, N_ITEMS = 300, 25
 
