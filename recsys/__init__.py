@@ -9,10 +9,12 @@ from recsys.loading import load
 from recsys.models import SparseMF
 from recsys.neighbours import ItemKNN
 from recsys.popularity import Popularity
+from recsys.sansa import SANSA
 from recsys.split import leave_last
 
 __all__ = [
     "EASE",
+    "SANSA",
     "Interactions",
     "ItemKNN",
     "LightGCN",

@@ -24,6 +24,7 @@ MODELS = (
     "dense-mf",
     "itemknn",
     "ease",
+    "sansa",
     "popularity",
 )
 
@@ -268,7 +269,7 @@ def _inspect(arguments: argparse.Namespace) -> None:
 
 
 def _make(name: str, options: dict[str, Any], train: "Interactions") -> "Recommender":
-    from recsys import EASE, ItemKNN, LightGCN, Popularity, SparseALS, SparseMF, dense_mf
+    from recsys import EASE, SANSA, ItemKNN, LightGCN, Popularity, SparseALS, SparseMF, dense_mf
 
     if name == "popularity":
         return Popularity()
@@ -282,6 +283,8 @@ def _make(name: str, options: dict[str, Any], train: "Interactions") -> "Recomme
         return SparseALS(**_taken_by(SparseALS(), options))
     if name == "ease":
         return EASE(**_taken_by(EASE(), options))
+    if name == "sansa":
+        return SANSA(**_taken_by(SANSA(), options))
     return SparseMF(recipe="dsl" if name == "dsl-mf" else "static", **options)
 
 

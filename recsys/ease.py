@@ -101,16 +101,20 @@ class EASE(ItemKNN):
     def _learn(self, train: Interactions) -> CSR:
         """Return the largest weights of the closed form."""
         n = train.n_items
-        reg = positive(self.reg, "reg", "4 is a good start")
-        powers = (
-            0.0 if value == 0 else positive(value, name, "0 leaves all alike")
-            for name, value in (("user_power", self.user_power), ("item_power", self.item_power))
-        )
+        reg, *powers = self._numbers()
         weights = parse_budget(self.budget, n, n)
-        require_memory((n, n), "the matrix of all items", "choose ItemKNN, SANSA or SparseMF")
+        require_memory((n, n), "the matrix of all items", "choose SANSA, ItemKNN or SparseMF")
         scaled, scales = normalised(train.matrix, *powers)
         P = inverse(scaled, reg)
         return largest(weights_of(P, scales), weights, n)
+
+    def _numbers(self) -> tuple[float, float, float]:
+        """Return reg, user_power and item_power, checked."""
+        user_power, item_power = (
+            0.0 if value == 0 else positive(value, name, "0 leaves all alike")
+            for name, value in (("user_power", self.user_power), ("item_power", self.item_power))
+        )
+        return positive(self.reg, "reg", "4 is a good start"), user_power, item_power
 
 
 def normalised(

@@ -1,6 +1,7 @@
 """Reading saved models back."""
 
 import os
+from typing import get_args
 
 from recsys import storage
 from recsys.als import SparseALS
@@ -9,8 +10,9 @@ from recsys.lightgcn import LightGCN
 from recsys.models import SparseMF
 from recsys.neighbours import ItemKNN
 from recsys.popularity import Popularity
+from recsys.sansa import SANSA
 
-Model = SparseMF | LightGCN | SparseALS | ItemKNN | EASE | Popularity
+Model = SparseMF | LightGCN | SparseALS | ItemKNN | EASE | SANSA | Popularity
 
 
 def load(path: str | os.PathLike[str]) -> Model:
@@ -23,7 +25,7 @@ def load(path: str | os.PathLike[str]) -> Model:
 
     Returns
     -------
-    SparseMF, LightGCN, SparseALS, ItemKNN, EASE or Popularity
+    SparseMF, LightGCN, SparseALS, ItemKNN, EASE, SANSA or Popularity
         The model, ready to recommend.
 
     Raises
@@ -34,9 +36,7 @@ def load(path: str | os.PathLike[str]) -> Model:
         If the file is no model, damaged, altered, or of a newer version.
     """
     header, arrays = storage.read(path)
-    models: dict[str, type[Model]] = {
-        model.name: model for model in (SparseMF, LightGCN, SparseALS, ItemKNN, EASE, Popularity)
-    }
+    models: dict[str, type[Model]] = {model.name: model for model in get_args(Model)}
     try:
         return models[header["model"]]._from_file(header, arrays)
     except (LookupError, TypeError, ValueError) as error:

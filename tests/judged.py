@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from recsys import EASE, ItemKNN, Popularity, SparseALS, SparseMF
+from recsys import EASE, SANSA, ItemKNN, Popularity, SparseALS, SparseMF
 
 NAMES = {"user": "user", "item": "item"}
 MAKERS = {
@@ -13,6 +13,7 @@ MAKERS = {
     "popularity": Popularity,
     "itemknn": lambda: ItemKNN(neighbours=5),
     "ease": lambda: EASE(budget="20%"),
+    "sansa": lambda: SANSA(budget="20%"),
 }
 N_USERS, N_ITEMS = 300, 25
 

@@ -66,7 +66,7 @@ def test_it_serves_new_users_and_comes_back_from_a_file(tmp_path):
 def test_a_matrix_beyond_memory_is_refused_before_it_is_made():
     n = 400_000  # items: over a terabyte
     pairs = pl.DataFrame({"user": np.arange(n) % 10, "item": np.arange(n)})
-    with pytest.raises(MemoryError, match="choose ItemKNN"):
+    with pytest.raises(MemoryError, match="choose SANSA"):
         EASE(budget=n).fit(Interactions.read(pairs, **NAMES))
 
 

@@ -257,6 +257,7 @@ CASES = {
     "popularity": COMMON | spoiled([*ARRAYS, "counts"]),
     "itemknn": COMMON | spoiled([*ARRAYS, "near_counts", "near_indices", "near_data"]),
     "ease": COMMON | spoiled([*ARRAYS, "near_counts", "near_indices", "near_data"]),
+    "sansa": COMMON | spoiled([*ARRAYS, "near_counts", "near_indices", "near_data"]),
 }
 TAMPERED = [
     pytest.param(name, tamper, id=f"{name}-{what}")
