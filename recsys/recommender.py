@@ -73,7 +73,7 @@ class Recommender(ABC):
         """Return a model of new users by what they took, without training; see `SparseMF`."""
         raise ValueError(
             f"{type(self).__name__} cannot fold in new users; choose unknown='popular', or a "
-            "SparseMF or ItemKNN"
+            "SparseMF, SparseALS or ItemKNN"
         )
 
     def contributions(self, user: int, item: int) -> pl.DataFrame:
