@@ -16,7 +16,17 @@ if TYPE_CHECKING:
     from recsys.interactions import Interactions
     from recsys.recommender import Recommender
 
-MODELS = ("dsl-mf", "static-mf", "dsl-lightgcn", "dense-mf", "itemknn", "popularity")
+MODELS = (
+    "dsl-mf",
+    "static-mf",
+    "dsl-lightgcn",
+    "sparse-als",
+    "dense-mf",
+    "itemknn",
+    "ease",
+    "sansa",
+    "popularity",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -167,7 +177,9 @@ def _train(arguments: argparse.Namespace) -> None:
     sys.stderr.write(train.report.summary() + "\n")
     read = time.perf_counter()
     model = _make(arguments.model, options | {"seed": arguments.seed}, train)
-    with Progress("train", total=model.parameters().get("epochs")) as progress:
+    asked = model.parameters()
+    total = asked["epochs"] + asked.get("polish", 0) if "epochs" in asked else None
+    with Progress("train", total=total) as progress:
 
         def show(entry: dict[str, Any]) -> None:
             note = f"loss {entry['loss']:.4f}, {entry['weights']:,} weights"
@@ -266,7 +278,7 @@ def _inspect(arguments: argparse.Namespace) -> None:
 
 
 def _make(name: str, options: dict[str, Any], train: "Interactions") -> "Recommender":
-    from recsys import ItemKNN, LightGCN, Popularity, SparseMF, dense_mf
+    from recsys import EASE, SANSA, ItemKNN, LightGCN, Popularity, SparseALS, SparseMF, dense_mf
 
     if name == "popularity":
         return Popularity()
@@ -276,7 +288,24 @@ def _make(name: str, options: dict[str, Any], train: "Interactions") -> "Recomme
         return dense_mf(train, **options)
     if name == "dsl-lightgcn":
         return LightGCN(**options)
+    if name == "sparse-als":
+        return SparseALS(**_taken_by(SparseALS(), options))
+    if name == "ease":
+        return EASE(**_taken_by(EASE(), options))
+    if name == "sansa":
+        return SANSA(**_taken_by(SANSA(), options))
     return SparseMF(recipe="dsl" if name == "dsl-mf" else "static", **options)
+
+
+def _taken_by(model: "Recommender", options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options if the model has such parameters; whatever has no lots has no seed."""
+    known = model.parameters()
+    for option in options:
+        if option not in known and option != "seed":
+            raise ValueError(
+                f"--{option.replace('_', '-')} does not go with --model {model.name}: leave it out"
+            )
+    return {option: value for option, value in options.items() if option in known}
 
 
 def _ids(said: str | None, option: str) -> list[str] | None:

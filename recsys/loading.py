@@ -1,14 +1,18 @@
 """Reading saved models back."""
 
 import os
+from typing import get_args
 
 from recsys import storage
+from recsys.als import SparseALS
+from recsys.items.ease import EASE
 from recsys.items.knn import ItemKNN
+from recsys.items.sansa import SANSA
 from recsys.lightgcn import LightGCN
 from recsys.models import SparseMF
 from recsys.popularity import Popularity
 
-Model = SparseMF | LightGCN | ItemKNN | Popularity
+Model = SparseMF | LightGCN | SparseALS | ItemKNN | EASE | SANSA | Popularity
 
 
 def load(path: str | os.PathLike[str]) -> Model:
@@ -21,7 +25,7 @@ def load(path: str | os.PathLike[str]) -> Model:
 
     Returns
     -------
-    SparseMF, LightGCN, ItemKNN or Popularity
+    SparseMF, LightGCN, SparseALS, ItemKNN, EASE, SANSA or Popularity
         The model, ready to recommend.
 
     Raises
@@ -32,9 +36,7 @@ def load(path: str | os.PathLike[str]) -> Model:
         If the file is no model, damaged, altered, or of a newer version.
     """
     header, arrays = storage.read(path)
-    models: dict[str, type[Model]] = {
-        model.name: model for model in (SparseMF, LightGCN, ItemKNN, Popularity)
-    }
+    models: dict[str, type[Model]] = {model.name: model for model in get_args(Model)}
     try:
         return models[header["model"]]._from_file(header, arrays)
     except (LookupError, TypeError, ValueError) as error:

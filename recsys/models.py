@@ -6,28 +6,25 @@ from copy import copy
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-import polars as pl
-from numpy.typing import NDArray
 
 from recsys import dsl, foldin, newcomers
-from recsys.budget import parse_budget, table_sizes
+from recsys.budget import parse_budget
 from recsys.checkpoint import Checkpoints, fingerprint, noted, resumed
+from recsys.factored import MAX_DIM, Factored
 from recsys.factors import FactorScores
 from recsys.interactions import Interactions
 from recsys.losses import LOSSES, Loss
 from recsys.optimisers import OPTIMIZERS
 from recsys.recipes import RECIPES
-from recsys.recommender import Recommender, rows_from_counts
 from recsys.stopping import Monitor, hold_out
 from recsys.table import Source
 from sparsenum._check import choice, positive, whole
 from sparsenum.sparse import CSR, transpose
 
-MAX_DIM = 2**16  # columns are stored in 16 bits
 MAX_NEGATIVES = 10_000
 
 
-class SparseMF(Recommender):
+class SparseMF(Factored):
     """Matrix factorisation on two sparse tables, trained under a fixed budget of weights.
 
     The score of item i for user u is ``w_u . v_i`` with sparse rows w and v. Both tables are
@@ -97,9 +94,6 @@ class SparseMF(Recommender):
 
     name: ClassVar[str] = "sparse-mf"
     recipes: ClassVar[tuple[str, ...]] = tuple(RECIPES)
-    user_table_: CSR
-    item_table_: CSR
-    n_weights_: int
 
     def __init__(
         self,
@@ -234,16 +228,6 @@ class SparseMF(Recommender):
             return default
         return positive(self.learning_rate, "learning_rate", f"{default:g} is a good start")
 
-    @property
-    def scorer(self) -> Any:
-        """What gives scores for users by row number, and the best of them without all others."""
-        return FactorScores(self.user_table_, self.item_table_)
-
-    def scores(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the scores of all items for users given by row number."""
-        scores: NDArray[np.float32] = self.scorer(rows)
-        return scores
-
     def fold_in(self, rows: Source, *, user: str | None = None, item: str | None = None) -> Self:
         """Return a model of new users by what they took, without training; this one stays as it is.
 
@@ -323,68 +307,18 @@ class SparseMF(Recommender):
             rate = self._rate(rate)
         return LOSSES[self.loss], rate, float(self.weight_decay), self.seed
 
-    def contributions(self, user: int, item: int) -> pl.DataFrame:
-        """Return what each column adds to the score of an item for a user, by row number."""
-        columns, parts = self.scorer.parts(user, item)
-        return pl.DataFrame({"column": columns, "contribution": parts})
-
-    def similarities(self, item: int) -> NDArray[np.float32]:
-        """Return the cosine of the row of each item with that of one, by number."""
-        cosines: NDArray[np.float32] = self.scorer.cosines(item)
-        return cosines
-
     def report(self) -> dict[str, Any]:
         """Return budget, weights, bytes and density of the tables.
 
         Returns
         -------
         dict
-            ``budget`` (weights), ``weights``, ``optimiser_floats`` (during training),
+            ``recipe``, ``budget`` (weights), ``optimiser_floats`` (during training), ``weights``,
             ``bytes_values``, ``bytes_indices``, ``bytes_rows`` (as stored), ``dense_weights``
-            (of tables without zeros), ``density``, and the same by table under ``tables``.
+            (of tables without zeros), ``density``, the same by table under ``tables``, and the
+            share of the positions ``explored``.
         """
-        self._fitted()
-        totals = table_sizes(self.user_table_, self.item_table_)
-        last = self.history_[-1]
-        return {
-            "model": self.name,
-            "recipe": self.recipe,
-            "budget": self.n_weights_,
-            "optimiser_floats": last["optimiser_floats"],
-            **totals,
-            "explored": last["explored"],
-        }
-
-    def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        arrays: dict[str, NDArray[Any]] = {}
-        for side, table in (("user", self.user_table_), ("item", self.item_table_)):
-            # A row has at most 65,536 weights; a full one is stored as its length less one.
-            arrays[f"{side}_counts"] = (table.row_counts - 1).astype(np.uint16)
-            arrays[f"{side}_indices"] = table.indices
-            arrays[f"{side}_data"] = table.data
-        header = {
-            "parameters": {
-                name: value.item() if isinstance(value, np.generic) else value
-                for name, value in self.parameters().items()
-            },
-            "budget": self.n_weights_,
-            "history": self.history_,
-        }
-        return header, arrays
-
-    @classmethod
-    def _restored(
-        cls, header: dict[str, Any], arrays: dict[str, NDArray[Any]], shape: tuple[int, int]
-    ) -> Self:
-        model = cls(**header["parameters"])
-        dim = whole(model.dim, "dim", lower=1, upper=MAX_DIM)
-        tables = []
-        for side, n in zip(("user", "item"), shape, strict=True):
-            counts = arrays[f"{side}_counts"].astype(np.uint32, casting="safe") + np.uint32(1)
-            indices, data = arrays[f"{side}_indices"], arrays[f"{side}_data"]
-            tables.append(rows_from_counts(counts, indices, data, (n, dim)))
-        model.user_table_, model.item_table_ = tables
-        model.n_weights_, model.history_ = header["budget"], header["history"]
-        if model.n_weights_ != tables[0].nnz + tables[1].nnz:
-            raise ValueError("the file's tables do not hold the weights of its budget")
-        return model
+        report = super().report()
+        name = report.pop("model")
+        explored = self.history_[-1]["explored"]
+        return {"model": name, "recipe": self.recipe} | report | {"explored": explored}

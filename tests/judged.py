@@ -3,14 +3,17 @@
 import numpy as np
 import polars as pl
 
-from recsys import ItemKNN, Popularity, SparseMF
+from recsys import EASE, SANSA, ItemKNN, Popularity, SparseALS, SparseMF
 
 NAMES = {"user": "user", "item": "item"}
 MAKERS = {
     "dsl": lambda: SparseMF(budget="30%", dim=16, epochs=4),
     "static": lambda: SparseMF(budget="30%", dim=16, epochs=4, recipe="static"),
+    "als": lambda: SparseALS(budget="30%", dim=16, epochs=3, polish=2),
     "popularity": Popularity,
     "itemknn": lambda: ItemKNN(neighbours=5),
+    "ease": lambda: EASE(budget="20%"),
+    "sansa": lambda: SANSA(budget="20%"),
 }
 N_USERS, N_ITEMS = 300, 25
 

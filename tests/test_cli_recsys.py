@@ -13,6 +13,7 @@ from recsys import load
 from recsys.cli import MODELS, main
 
 TRAIN = ["--user", "who", "--item", "what"]
+ONE_PASS = ("ease", "sansa")  # models without columns and epochs, which say so
 QUICK = ["--budget", "50%", "--dim", "8", "--epochs", "4"]
 
 
@@ -83,8 +84,9 @@ def refuse(capsys):
 def test_every_model_from_every_kind_of_table(tmp_path, run, kind, name):
     path, out = tmp_path / f"events.{kind}", tmp_path / "model.npz"
     (events().write_csv if kind == "csv" else events().write_parquet)(path)
+    quick = QUICK[:2] if name in ONE_PASS else QUICK
     said = run(
-        "train", path, *TRAIN, *QUICK, "--weight", "n", "--model", name, "--out", out, "--json"
+        "train", path, *TRAIN, *quick, "--weight", "n", "--model", name, "--out", out, "--json"
     )
     result = json.loads(said.out)
     assert said.out.count("\n") == 1
@@ -94,13 +96,16 @@ def test_every_model_from_every_kind_of_table(tmp_path, run, kind, name):
     assert result["rows"]["rows"] == 300
     assert result["seconds_training"] >= 0
     weights = {"popularity": 12, "itemknn": 12 * 11, "dense-mf": 6 * 52}  # 6 of 8 columns
+    weights |= dict.fromkeys(ONE_PASS, 6 * 12)
     if name in weights:
         assert result["weights"] == weights[name]
         assert (result["history"] == []) == (name != "dense-mf")
     else:
-        assert result["recipe"] == ("static" if name == "static-mf" else "dsl")
+        recipe = {"static-mf": "static", "sparse-als": None}.get(name, "dsl")
+        assert result.get("recipe") == recipe
         assert result["weights"] == result["budget"] == round(0.5 * 52 * 8)
-        assert [entry["epoch"] for entry in result["history"]] == [1, 2, 3, 4]
+        epochs = 4 + 8 * (name == "sparse-als")
+        assert [entry["epoch"] for entry in result["history"]] == [*range(1, epochs + 1)]
 
     assert load(out).users_.to_list() == [f"{user:03d}" for user in range(40)]
     lists = tmp_path / f"lists.{kind}"
@@ -385,3 +390,8 @@ def test_interrupting_is_no_error(monkeypatch, capsys, trained):
     monkeypatch.setattr("recsys.load", interrupt)
     assert main(["inspect", trained]) == 130
     assert capsys.readouterr().err == "recsys: interrupted\n"
+
+
+def test_options_that_a_model_has_no_use_for_are_refused(tmp_path, table, refuse):
+    said = refuse("train", table, *TRAIN, "--model", "ease", "--dim", 8, "--out", tmp_path / "m")
+    assert "--dim does not go with --model ease: leave it out" in said

@@ -253,8 +253,11 @@ OF_SPARSE = {
 }
 CASES = {
     "dsl": COMMON | OF_SPARSE | spoiled([*ARRAYS, *TABLES]),
+    "als": COMMON | OF_SPARSE | spoiled([*ARRAYS, *TABLES, "item_events"]),
     "popularity": COMMON | spoiled([*ARRAYS, "counts"]),
     "itemknn": COMMON | spoiled([*ARRAYS, "near_counts", "near_indices", "near_data"]),
+    "ease": COMMON | spoiled([*ARRAYS, "near_counts", "near_indices", "near_data"]),
+    "sansa": COMMON | spoiled([*ARRAYS, "near_counts", "near_indices", "near_data"]),
 }
 TAMPERED = [
     pytest.param(name, tamper, id=f"{name}-{what}")
