@@ -4,7 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recsys import EASE, SANSA, Interactions, load, sansa
+from recsys import EASE, SANSA, Interactions, load
+from recsys.items import sansa
 from recsys.items.ease import normalised
 from sparsenum.sparse import transpose
 from sparsenum.topology import allocate
