@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 
 from recsys import EASE, Interactions, load
+from recsys.items import ease
 
 NAMES = {"user": "user", "item": "item"}
 
