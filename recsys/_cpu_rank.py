@@ -4,7 +4,7 @@ import numpy as np
 
 from sparsenum._numba import kernel
 
-__all__ = ["hide_tile", "merge_tile", "score_tile"]
+__all__ = ["best_touched", "hide_tile", "merge_tile", "score_tile"]
 
 
 @kernel
@@ -47,6 +47,24 @@ def hide_tile(indptr, indices, rows, first, Y):
 
 
 @kernel
+def insert(score, item, indices, values):
+    """Enter an item into one list, best first and ties to the lower item, if it is good enough."""
+    place = values.size - 1
+    if not score >= values[place] or (
+        score == values[place] and (indices[place] < item or score == -np.inf)
+    ):
+        return
+    while place > 0 and (
+        values[place - 1] < score or (values[place - 1] == score and indices[place - 1] > item)
+    ):
+        values[place] = values[place - 1]
+        indices[place] = indices[place - 1]
+        place -= 1
+    values[place] = score
+    indices[place] = item
+
+
+@kernel
 def merge_tile(Y, items, worst, indices, values):
     """Merge scores Y (tile, b) of `items` into the k best so far (b, k), ties to the lower item.
 
@@ -61,18 +79,76 @@ def merge_tile(Y, items, worst, indices, values):
         if hits == 0:
             continue
         for t in range(y.size):
-            score, place = y[t], k - 1
-            if not score >= worst[t] or (
-                score == values[t, place] and (indices[t, place] < item or score == -np.inf)
-            ):
+            if y[t] >= worst[t]:
+                insert(y[t], item, indices[t], values[t])
+                worst[t] = values[t, k - 1]
+
+
+@kernel
+def spread(indptr, indices, data, row, place, sums, words):
+    """Add a row of a table to the sums by place, and mark in words the places that it touches."""
+    for p in range(indptr[row], indptr[row + 1]):
+        at = place[indices[p]]
+        if at < sums.size:
+            sums[at] += data[p]
+            words[at >> np.uint32(6)] |= np.uint64(1) << np.uint64(at & np.uint32(63))
+
+
+@kernel
+def collect(words, touched, first):
+    """Write the marked places from touched[first] on, rising, unmark them; return the end."""
+    for w in range(words.size):
+        word, at = words[w], np.uint64(w) << np.uint64(6)
+        while word:
+            if word & np.uint64(255) == 0:
+                word >>= np.uint64(8)
+                at += np.uint64(8)
                 continue
-            while place > 0 and (
-                values[t, place - 1] < score
-                or (values[t, place - 1] == score and indices[t, place - 1] > item)
-            ):
-                values[t, place] = values[t, place - 1]
-                indices[t, place] = indices[t, place - 1]
-                place -= 1
-            values[t, place] = score
-            indices[t, place] = item
-            worst[t] = values[t, k - 1]
+            if word & np.uint64(1):
+                touched[first] = at
+                first += np.uint64(1)
+            word >>= np.uint64(1)
+            at += np.uint64(1)
+        words[w] = np.uint64(0)
+    return first
+
+
+@kernel
+def row_dot(indptr, indices, data, row, x):
+    """Return the product of a sparse row and a vector."""
+    total = np.float32(0)
+    for p in range(indptr[row], indptr[row + 1]):
+        total += data[p] * x[indices[p]]
+    return total
+
+
+@kernel
+def best_touched(
+    rows, taken, hidden, graph, table, place, items, vectors, ends, touched, sums, words, lists
+):
+    """List the best of the items that graph rows of what users took touch, and their places.
+
+    Tables are (indptr, indices, data); row i of vectors, ends and lists is that of user rows[i].
+    Items hidden from a user count as touched, with no score. sums and words come and stay zero.
+    """
+    indices, values = lists
+    stop = np.uint64(0)
+    for i in range(rows.size):
+        first, own = stop, range(taken[0][rows[i]], taken[0][rows[i] + 1])
+        for p in own:
+            spread(graph[0], graph[1], graph[2], taken[1][p], place, sums, words)
+        for p in range(hidden[0][rows[i]], hidden[0][rows[i] + 1]):
+            at = place[hidden[1][p]]
+            if at < sums.size:
+                sums[at] = -np.inf
+                words[at >> np.uint32(6)] |= np.uint64(1) << np.uint64(at & np.uint32(63))
+        stop = collect(words, touched, first)
+        ends[i + 1] = stop
+        weight = np.float32(1 / np.sqrt(max(len(own), 1)))
+        for q in range(first, stop):
+            at = touched[q]
+            score = weight * sums[at]
+            sums[at] = np.float32(0)
+            if score > -np.inf:
+                score += row_dot(table[0], table[1], table[2], at, vectors[i])
+                insert(score, items[at], indices[i], values[i])
