@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from recsys import _cpu_rank, factors
 from recsys.factors import Ranked, no_lists, score, search, slack, take_rows
-from sparsenum.sparse import CSR, ELL, rows_times_sparse
+from sparsenum.sparse import CSR, ELL, rows_times_sparse, spmv
 
 USERS = 4096  # users whose vectors are held at a time, at most
 PLACES = 2**22  # items that the graph touches for them, likewise
@@ -77,6 +77,20 @@ class ItemTables:
             table.with_data(table.data * np.repeat(self.factors.target_scale, table.row_counts))
         )
 
+    def similarities(self, item: int) -> NDArray[np.float32]:
+        """Return how like one item each is: its score for who took that one item alone.
+
+        So the graph counts as well as the factors, and both as they do in lists.
+        """
+        alone = CSR(
+            np.array([0, 1], np.uint64),
+            np.array([item], np.uint32),
+            np.ones(1, np.float32),
+            (1, self.n_items),
+        )
+        block = HistoryScores(alone, self)(np.array([0]))
+        return block[0]
+
     def vectors(self, taken: CSR) -> NDArray[np.float32]:
         """Return the vectors of users with these histories, as many as the width demands.
 
@@ -124,6 +138,32 @@ class HistoryScores:
             score(ranked.table, 0, X, tile)
             block += tile[ranked.place, : block.shape[0]].T
         return out
+
+    def contributions(
+        self, user: int, item: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
+        """Return what each item taken adds to the score of one for a user, by number.
+
+        Parameters
+        ----------
+        user, item : int
+            Their numbers.
+
+        Returns
+        -------
+        tuple of ndarray
+            The items taken, and what each adds by the graph and by the factors; all of these
+            add up to the score, to rounding.
+        """
+        row = take_rows(self.taken, np.array([user]))
+        taken, weights = row.indices.astype(np.int64), _weights(row)
+        by_graph = weights * _column(take_rows(self.tables.edges, taken), item)
+        by_factors = np.zeros(taken.size, np.float32)
+        if (of := self.tables.factors) is not None:
+            target = take_rows(of.table, np.array([item])).to_dense()[0] @ of.user_map
+            target *= of.target_scale[item]
+            by_factors = weights * of.source_scale[taken] * spmv(take_rows(of.table, taken), target)
+        return taken, by_graph, by_factors
 
     def best(
         self, rows: NDArray[np.int64], k: int, hidden: CSR, permitted: NDArray[np.int64] | None
@@ -220,6 +260,14 @@ def _weights(taken: CSR) -> NDArray[np.float32]:
     """Return d_u^-1/2 for each item that each user took."""
     counts = taken.row_counts
     return np.repeat(np.maximum(counts, 1).astype(np.float32) ** np.float32(-0.5), counts)
+
+
+def _column(table: CSR, column: int) -> NDArray[np.float32]:
+    """Return what each row holds in a column, 0 where nothing."""
+    here = table.indices == column
+    out = np.zeros(table.shape[0], np.float32)
+    out[np.repeat(np.arange(table.shape[0]), table.row_counts)[here]] = table.data[here]
+    return out
 
 
 def _empty(shape: tuple[int, int]) -> CSR:
