@@ -88,8 +88,8 @@ class ItemTables:
             np.ones(1, np.float32),
             (1, self.n_items),
         )
-        block = HistoryScores(alone, self)(np.array([0]))
-        return block[0]
+        row: NDArray[np.float32] = HistoryScores(alone, self)(np.array([0]))[0]
+        return row
 
     def vectors(self, taken: CSR) -> NDArray[np.float32]:
         """Return the vectors of users with these histories, as many as the width demands.
@@ -162,7 +162,8 @@ class HistoryScores:
         if (of := self.tables.factors) is not None:
             target = take_rows(of.table, np.array([item])).to_dense()[0] @ of.user_map
             target *= of.target_scale[item]
-            by_factors = weights * of.source_scale[taken] * spmv(take_rows(of.table, taken), target)
+            products = spmv(take_rows(of.table, taken), target).astype(np.float32)
+            by_factors = weights * of.source_scale[taken] * products
         return taken, by_graph, by_factors
 
     def best(
