@@ -47,24 +47,6 @@ def hide_tile(indptr, indices, rows, first, Y):
 
 
 @kernel
-def insert(score, item, indices, values):
-    """Enter an item into one list, best first and ties to the lower item, if it is good enough."""
-    place = values.size - 1
-    if not score >= values[place] or (
-        score == values[place] and (indices[place] < item or score == -np.inf)
-    ):
-        return
-    while place > 0 and (
-        values[place - 1] < score or (values[place - 1] == score and indices[place - 1] > item)
-    ):
-        values[place] = values[place - 1]
-        indices[place] = indices[place - 1]
-        place -= 1
-    values[place] = score
-    indices[place] = item
-
-
-@kernel
 def merge_tile(Y, items, worst, indices, values):
     """Merge scores Y (tile, b) of `items` into the k best so far (b, k), ties to the lower item.
 
@@ -79,9 +61,21 @@ def merge_tile(Y, items, worst, indices, values):
         if hits == 0:
             continue
         for t in range(y.size):
-            if y[t] >= worst[t]:
-                insert(y[t], item, indices[t], values[t])
-                worst[t] = values[t, k - 1]
+            score, place = y[t], k - 1
+            if not score >= worst[t] or (
+                score == values[t, place] and (indices[t, place] < item or score == -np.inf)
+            ):
+                continue
+            while place > 0 and (
+                values[t, place - 1] < score
+                or (values[t, place - 1] == score and indices[t, place - 1] > item)
+            ):
+                values[t, place] = values[t, place - 1]
+                indices[t, place] = indices[t, place - 1]
+                place -= 1
+            values[t, place] = score
+            indices[t, place] = item
+            worst[t] = values[t, k - 1]
 
 
 @kernel
@@ -132,6 +126,8 @@ def best_touched(
     Items hidden from a user count as touched, with no score. sums and words come and stay zero.
     """
     indices, values = lists
+    numbers, scores = np.empty(sums.size, np.uint32), np.empty((sums.size, 1), np.float32)
+    worst = np.empty(1, np.float32)
     stop = np.uint64(0)
     for i in range(rows.size):
         first, own = stop, range(taken[0][rows[i]], taken[0][rows[i] + 1])
@@ -145,10 +141,13 @@ def best_touched(
         stop = collect(words, touched, first)
         ends[i + 1] = stop
         weight = np.float32(1 / np.sqrt(max(len(own), 1)))
-        for q in range(first, stop):
-            at = touched[q]
-            score = weight * sums[at]
+        n_touched = stop - first
+        for q in range(n_touched):
+            at = touched[first + q]
+            product = row_dot(table[0], table[1], table[2], at, vectors[i])
+            scores[q, 0] = weight * sums[at] + product
+            numbers[q] = items[at]
             sums[at] = np.float32(0)
-            if score > -np.inf:
-                score += row_dot(table[0], table[1], table[2], at, vectors[i])
-                insert(score, items[at], indices[i], values[i])
+        own_lists = slice(i, i + 1)
+        worst[0] = values[i, values.shape[1] - 1]
+        merge_tile(scores[:n_touched], numbers, worst, indices[own_lists], values[own_lists])
