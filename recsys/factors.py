@@ -1,5 +1,6 @@
 """Scores from two sparse tables, and the best of them without computing them all."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -34,6 +35,7 @@ class FactorScores:
 
     def __init__(self, users: CSR, items: CSR) -> None:
         self.users, self.items = users, items
+        self.shape = users.shape[0], items.shape[0]
 
     def __call__(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the scores of all items for some users, shape (len(rows), n_items)."""
@@ -41,7 +43,7 @@ class FactorScores:
         tile = np.empty((self.items.shape[0], WIDTH), np.float32)
         for start in range(0, rows.size, WIDTH):
             block = rows[start : start + WIDTH]
-            _score(self.items, 0, self._expand(block), tile)
+            score(self.items, 0, self._expand(block), tile)
             out[start : start + WIDTH] = tile[:, : block.size].T
         return out
 
@@ -75,20 +77,10 @@ class FactorScores:
         if permitted is not None:
             ranked = ranked.only(permitted)
         barred = ranked.places_of(take_rows(hidden, rows))
-        lists = ELL(
-            np.full((rows.size, k), self.items.shape[0], np.uint32),
-            np.full((rows.size, k), -np.inf, np.float32),
-            self.items.shape[0],
-        )
-        sizes = row_norms(self.users)[rows] * _slack(self.users, self.items)
-        order = np.arange(rows.size)
-        for begin, end in pairwise((*STAGES, max(STAGES[-1], ranked.items.size))):
-            for start in range(0, rows.size, WIDTH):
-                lanes = order[start : start + WIDTH]
-                X = self._expand(rows[lanes])
-                _look(ranked, range(begin, end, TILE), X, lanes, barred, sizes[lanes], lists)
-            reach = np.divide(lists.data[:, -1], sizes, where=sizes > 0, out=np.zeros_like(sizes))
-            order = np.argsort(-reach, kind="stable")
+        longest = min(int(side.row_counts.max(initial=0)) for side in (self.users, self.items))
+        sizes = row_norms(self.users)[rows] * slack(longest)
+        lists = no_lists(rows.size, k, self.items.shape[0])
+        search(ranked, lambda lanes: self._expand(rows[lanes]), sizes, barred, lists)
         return lists
 
     def parts(
@@ -109,9 +101,7 @@ class FactorScores:
 
     @cached_property
     def _ranked(self) -> "Ranked":
-        norms = row_norms(self.items)
-        order = np.argsort(-norms, kind="stable")
-        return Ranked(take_rows(self.items, order), order.astype(np.uint32), norms[order])
+        return Ranked.of(self.items)
 
     def _expand(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the rows of up to WIDTH users as columns of a dense block, (dim, WIDTH)."""
@@ -121,33 +111,73 @@ class FactorScores:
         return block
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Ranked:
     """Items by falling norm: their rows, numbers and norms."""
 
     table: CSR
     items: NDArray[np.uint32]
     norms: NDArray[np.float32]
+    n_items: int
+
+    @classmethod
+    def of(cls, table: CSR) -> "Ranked":
+        """Return the items that have these rows."""
+        norms = row_norms(table)
+        order = np.argsort(-norms, kind="stable")
+        return cls(take_rows(table, order), order.astype(np.uint32), norms[order], order.size)
+
+    @cached_property
+    def place(self) -> NDArray[np.uint32]:
+        """The place of each item, by number; one past the last for those that are not here."""
+        place = np.full(self.n_items, self.items.size, np.uint32)
+        place[self.items] = np.arange(self.items.size)
+        return place
 
     def only(self, permitted: NDArray[np.int64]) -> "Ranked":
         """Return the items that are among the permitted, in the same order."""
         kept = np.flatnonzero(np.isin(self.items, permitted))
-        return Ranked(take_rows(self.table, kept), self.items[kept], self.norms[kept])
+        return Ranked(take_rows(self.table, kept), self.items[kept], self.norms[kept], self.n_items)
 
     def places_of(self, rows: CSR) -> CSR:
         """Return rows of items as sorted rows of their places here."""
         n = self.items.size
-        place = np.full(rows.shape[1], n, np.int64)
-        place[self.items] = np.arange(n)
-        keys = np.repeat(np.arange(rows.shape[0]), rows.row_counts) * (n + 1) + place[rows.indices]
+        row = np.repeat(np.arange(rows.shape[0]), rows.row_counts)
+        keys = row * (n + 1) + self.place[rows.indices]
         column = np.sort(keys) % (n + 1)
         return CSR(rows.indptr, column.astype(np.uint32), rows.data, (rows.shape[0], n + 1))
+
+
+def no_lists(n_rows: int, k: int, n_items: int) -> ELL:
+    """Return lists that hold nothing yet."""
+    indices = np.full((n_rows, k), n_items, np.uint32)
+    return ELL(indices, np.full((n_rows, k), -np.inf, np.float32), n_items)
+
+
+def search(
+    ranked: Ranked,
+    expand: Callable[[NDArray[np.int64]], NDArray[np.float32]],
+    sizes: NDArray[np.float32],
+    barred: CSR,
+    lists: ELL,
+) -> None:
+    """Merge into the lists of some users whatever items score better than what they hold.
+
+    `expand` gives vectors of users as columns of a block, (dim, WIDTH), `sizes` their norms with
+    slack for rounding, and `barred` the places of `ranked` that are not for each.
+    """
+    for begin, end in pairwise((*STAGES, max(STAGES[-1], ranked.items.size))):
+        reach = np.divide(lists.data[:, -1], sizes, where=sizes > 0, out=np.zeros_like(sizes))
+        order = np.argsort(-reach, kind="stable")
+        for start in range(0, order.size, WIDTH):
+            lanes = order[start : start + WIDTH]
+            _look(ranked, range(begin, end, TILE), expand, lanes, barred, sizes[lanes], lists)
 
 
 def _look(
     ranked: Ranked,
     tiles: range,
-    X: NDArray[np.float32],
+    expand: Callable[[NDArray[np.int64]], NDArray[np.float32]],
     lanes: NDArray[np.int64],
     barred: CSR,
     sizes: NDArray[np.float32],
@@ -156,17 +186,28 @@ def _look(
     """Merge tiles of items into the lists of a block of users, as long as any item can enter."""
     worst = np.full(WIDTH, np.inf, np.float32)
     worst[: lanes.size] = lists.data[lanes, -1]
+    if not _within(ranked, tiles.start, sizes, worst):
+        return
+    X = expand(lanes)
     indices, values = lists.indices[lanes], lists.data[lanes]
     scores = np.empty((TILE, WIDTH), np.float32)
     for first in tiles:
-        items = ranked.items[first : first + TILE]
-        if not items.size or (sizes * ranked.norms[first] < worst[: lanes.size]).all():
+        if not _within(ranked, first, sizes, worst):
             break
+        items = ranked.items[first : first + TILE]
         tile = scores[: items.size]
-        _score(ranked.table, first, X, tile)
+        score(ranked.table, first, X, tile)
         _cpu_rank.hide_tile(barred.indptr, barred.indices, lanes, np.uint64(first), tile)
         _cpu_rank.merge_tile(tile, items, worst, indices, values)
     lists.indices[lanes], lists.data[lanes] = indices, values
+
+
+def _within(
+    ranked: Ranked, first: int, sizes: NDArray[np.float32], worst: NDArray[np.float32]
+) -> bool:
+    """Return whether an item from `first` on may enter the list of any user of a block."""
+    here = first < ranked.items.size
+    return here and bool((sizes * ranked.norms[first] >= worst[: sizes.size]).any())
 
 
 def row_norms(table: CSR) -> NDArray[np.float32]:
@@ -187,11 +228,11 @@ def take_rows(table: CSR, rows: NDArray[np.int64]) -> CSR:
     return CSR(indptr.view(np.uint64), table.indices[entries], table.data[entries], shape)
 
 
-def _score(table: CSR, first: int, X: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+def score(table: CSR, first: int, X: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    """Write the scores of the rows of a table from `first` on for a block of users."""
     _cpu_rank.score_tile(table.indptr, table.indices, table.data, np.uint64(first), X, out)
 
 
-def _slack(users: CSR, items: CSR) -> np.float32:
-    """Return by how much rounding may lift a score above the product of the norms."""
-    longest = min(int(table.row_counts.max(initial=0)) for table in (users, items))
+def slack(longest: int) -> np.float32:
+    """Return by how much rounding may lift a score of so many terms above the product of norms."""
     return np.float32(1 + (longest + 8) * 2.0**-22)

@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 
 from recsys import explain, serving, sink, storage
 from recsys.explain import Explanation
-from recsys.factors import FactorScores
 from recsys.interactions import Interactions, read_pairs
 from recsys.protocol import warn_of_drift
 from recsys.ranking import rank
 from recsys.serving import Unknown
 from recsys.table import Source
-from recsys.toplists import Scores
+from recsys.toplists import Scores, Searcher
 from sparsenum._check import whole
 from sparsenum.sparse import CSR
 
@@ -214,7 +213,7 @@ class Recommender(ABC):
         self._fitted()
         k = whole(k, "k", lower=1, upper=self.items_.len())
         permitted = serving.permitted_items(self.items_, allow, deny)
-        whole_rows = not isinstance(self.scorer, FactorScores)
+        whole_rows = not isinstance(self.scorer, Searcher)
         block = serving.users_at_a_time(memory_limit, self.items_.len(), k, whole_rows)
         target = sink.check_target(path, name)
         asked = users, k, exclude_seen, permitted, unknown, histories
