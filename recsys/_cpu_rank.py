@@ -148,6 +148,5 @@ def best_touched(
             scores[q, 0] = weight * sums[at] + product
             numbers[q] = items[at]
             sums[at] = np.float32(0)
-        own_lists = slice(i, i + 1)
         worst[0] = values[i, values.shape[1] - 1]
-        merge_tile(scores[:n_touched], numbers, worst, indices[own_lists], values[own_lists])
+        merge_tile(scores[:n_touched], numbers, worst, indices[i : i + 1], values[i : i + 1])
