@@ -1,6 +1,7 @@
 """What a user may say of the budget, and how many weights each row gets for it."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,22 @@ def parse_budget(budget: int | str, n_rows: int, dim: int) -> int:
         If the budget cannot be read, or is too small or too large.
     """
     dense = n_rows * dim
+
+    def bought(size: int) -> int:
+        return (size - n_rows * ROW_BYTES) // (VALUE_BYTES + INDEX_BYTES)
+
+    weights = read_budget(budget, dense, bought)
+    if not n_rows <= weights <= dense:
+        raise ValueError(
+            f"budget must buy from {n_rows:,} weights (one for each user and item) to {dense:,} "
+            f"(dense tables of {dim} columns): got {budget!r}, which buys {max(weights, 0):,}; "
+            "change the budget or dim"
+        )
+    return weights
+
+
+def read_budget(budget: int | str, dense: int, bought: Callable[[int], int]) -> int:
+    """Return the weights a user means: a number, a share of `dense`, or what bytes buy."""
     match = _FORM.fullmatch(str(budget))
     if match is None or isinstance(budget, bool):
         raise ValueError(
@@ -50,18 +67,8 @@ def parse_budget(budget: int | str, n_rows: int, dim: int) -> int:
     number, unit = float(match[1].replace("_", "")), (match[2] or "").upper()
     number = min(number, 1e30)  # beyond any table, and still a whole number
     if unit == "%":
-        weights = round(number / 100 * dense)
-    elif unit:
-        weights = int((number * _UNITS[unit] - n_rows * ROW_BYTES) // (VALUE_BYTES + INDEX_BYTES))
-    else:
-        weights = int(number)
-    if not n_rows <= weights <= dense:
-        raise ValueError(
-            f"budget must buy from {n_rows:,} weights (one for each user and item) to {dense:,} "
-            f"(dense tables of {dim} columns): got {budget!r}, which buys {max(weights, 0):,}; "
-            "change the budget or dim"
-        )
-    return weights
+        return round(number / 100 * dense)
+    return bought(int(number * _UNITS[unit])) if unit else int(number)
 
 
 def share_rows(

@@ -1,5 +1,6 @@
-"""Pairs to choose parameters by: the latest of each user, where a table tells what is late."""
+"""Pairs to choose parameters by: the latest of some users, if that can be known, any of others."""
 
+import numpy as np
 import polars as pl
 
 from recsys.split import leave_last, random_per_user
@@ -7,6 +8,7 @@ from recsys.table import Source, missing, open_table, readable
 from sparsenum._check import whole
 
 FRACTION = 0.1  # of each user's rows
+LATE_USERS = 0.5  # share of the users whose rows are the latest
 # A user's items in no order of id rise from row to row in about half of all cases.
 LEAST_RISING, MOST_RISING = 0.3, 0.7
 
@@ -14,12 +16,13 @@ LEAST_RISING, MOST_RISING = 0.3, 0.7
 def pairs_to_choose_by(
     source: Source, *, user: str, item: str, time: str | None = None, seed: int = 0
 ) -> tuple[pl.DataFrame, str]:
-    """Return a tenth of each user's rows, the latest if that can be known, and how it was chosen.
+    """Return a tenth of each user's rows, and whether and how the latest are among them.
 
-    Public test sets and the future hold other items than random parts of the past: fewer popular
-    ones, more new ones. Rows held back from the end rank models as those do. Without times the
+    Public test sets and the future hold other items than random parts of the past do: fewer
+    popular ones, more new ones; other test sets are such random parts. So half of the users give
+    their latest rows, and half give any, to choose what does well on both. Without times the
     rows of a table mostly stand in the order in which they came; if the items of users rise or
-    fall by id instead, that order says nothing, and the tenth is drawn by lot.
+    fall by id instead, that order says nothing, and all is drawn by lot.
 
     Parameters
     ----------
@@ -37,7 +40,7 @@ def pairs_to_choose_by(
     DataFrame
         The rows, with the named columns; no pair of them is in the rest of the table.
     str
-        How they were chosen: "time", "order" or "lot".
+        What tells the latest: "time", the "order" of the rows, or nothing ("lot").
 
     Raises
     ------
@@ -48,11 +51,16 @@ def pairs_to_choose_by(
     opened = open_table(source, columns, name="source")
     with readable(source):
         frame = opened.select(*dict.fromkeys(filter(None, columns.values()))).collect()
-    if time is not None or LEAST_RISING < rising_share(frame, user, item) < MOST_RISING:
-        late = leave_last(frame, user=user, item=item, time=time, fraction=FRACTION)[1]
-        return late, "order" if time is None else "time"
     seed = whole(seed, "seed")
-    return random_per_user(frame, user=user, item=item, fraction=FRACTION, seed=seed)[1], "lot"
+    some = random_per_user(frame, user=user, item=item, fraction=FRACTION, seed=seed)[1]
+    if time is None and not LEAST_RISING < rising_share(frame, user, item) < MOST_RISING:
+        return some, "lot"
+    late = leave_last(frame, user=user, item=item, time=time, fraction=FRACTION)[1]
+    users = frame[user].unique().drop_nulls().sort()
+    patient = users.filter(pl.Series(np.random.default_rng(seed).random(users.len()) < LATE_USERS))
+    asked = pl.col(user).is_in(patient.implode())
+    held = pl.concat([late.filter(asked), some.filter(~asked)])
+    return held, "order" if time is None else "time"
 
 
 def rising_share(frame: pl.DataFrame, user: str, item: str) -> float:

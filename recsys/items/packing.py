@@ -168,9 +168,18 @@ def weights_for(n_bytes: int, shape: tuple[int, int], values: Values) -> int:
     int
         From 0 to all; enough room is left for the lengths of rows however the weights spread.
     """
-    rows = shape[0] * (_smallest(shape[1]).itemsize + _scale_bytes(values))
-    each = np.dtype(values).itemsize + _smallest(shape[1] - 1).itemsize
-    return min(max(n_bytes - rows, 0) // each, shape[0] * shape[1])
+    rest = max(n_bytes - shape[0] * row_bytes(shape[1], values), 0)
+    return min(rest // weight_bytes(shape[1], values), shape[0] * shape[1])
+
+
+def weight_bytes(n_cols: int, values: Values) -> int:
+    """Return what a weight costs in a file: its value and its column."""
+    return np.dtype(values).itemsize + _smallest(n_cols - 1).itemsize
+
+
+def row_bytes(n_cols: int, values: Values) -> int:
+    """Return what a row costs in a file at most: its length, and its scale where it has one."""
+    return _smallest(n_cols).itemsize + _scale_bytes(values)
 
 
 def _scale_bytes(values: Values) -> int:

@@ -1,0 +1,208 @@
+"""Choosing how to learn and mix the parts of a blend: a short climb on held-out pairs."""
+
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from itertools import cycle
+
+import numpy as np
+
+from recsys.items.graph import GraphRule, learn_graph
+from recsys.items.latent import LatentRule, learn_factors
+from recsys.items.parts import Plan, factors_of, level
+from recsys.items.scoring import Factors, HistoryScores, ItemTables
+from recsys.ranking import ranking_metrics
+from sparsenum.sparse import CSR
+
+K = 20  # length of the lists that are judged
+JUDGES = 2000  # users whose held-out items judge a trial, at most
+LONG = 100  # items of a mean history from which on low ridges, exploring and narrow factors pay
+
+# What did best on check-ins and on films; `GraphRule()` is what does well on all.
+PLACES = GraphRule(0.46, 0.26, 0.39, 0.41, 34.0, 0.75)
+FILMS = GraphRule(0.5, 0.3, 0.5, 0.5, 1.0, 0.3, 2.0)
+STEPS = {
+    "select_power": 0.15,
+    "target_power": 0.15,
+    "ridge": 3.0,  # a factor
+    "row_power": 0.15,
+    "user_power": 0.15,
+    "source_power": 0.1,
+}
+DIMS = {False: (256, 128), True: (64, 128)}  # by whether histories are long
+MORE_EPOCHS = 8
+POWER_STEPS = (0.2, 0.1)  # of popularity
+MIXES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One look at the held-out pairs.
+
+    Attributes
+    ----------
+    part : {"graph", "factors", "mix"}
+        What was looked at.
+    plan : Plan
+        What was tried.
+    recall, ndcg : float
+        How good its lists were.
+    """
+
+    part: str
+    plan: Plan
+    recall: float
+    ndcg: float
+
+    @property
+    def worth(self) -> float:
+        """Mean of both metrics."""
+        return (self.recall + self.ndcg) / 2
+
+    def metrics(self) -> dict[str, float]:
+        """Return recall and NDCG by name."""
+        return {f"recall@{K}": self.recall, f"ndcg@{K}": self.ndcg}
+
+
+class Judge:
+    """Judges what is learned from `base` by the lists of some users and their held-out items."""
+
+    def __init__(self, base: CSR, held: CSR) -> None:
+        self.base, self.counts = base, base.column_counts
+        asked = np.flatnonzero(held.row_counts)
+        few = asked[np.linspace(0, asked.size - 1, min(asked.size, JUDGES)).astype(np.int64)]
+        heard = np.zeros(held.shape[0], np.bool_)
+        heard[few] = True
+        kept = np.repeat(heard, held.row_counts)
+        indptr = np.zeros(held.shape[0] + 1, np.uint64)
+        np.cumsum(held.row_counts * heard, out=indptr[1:], dtype=np.uint64)
+        self.held = CSR(indptr, held.indices[kept], held.data[kept], held.shape)
+
+    def look(self, part: str, plan: Plan, graph: CSR | None, factors: Factors | None) -> Trial:
+        """Return how good the lists of a graph, of factors or of both are."""
+        k = min(K, self.base.shape[1])
+        scores = HistoryScores(self.base, ItemTables(graph, factors))
+        found = ranking_metrics(scores, self.held, self.base, k)
+        return Trial(part, plan, found[f"recall@{k}"] or 0.0, found[f"ndcg@{k}"] or 0.0)
+
+
+def first_plan(matrix: CSR, graph_share: float) -> Plan:
+    """Return what suits the lengths of the histories, to begin with."""
+    if has_long_histories(matrix):
+        return Plan(FILMS, LatentRule(dim=64), graph_share, 0.5)
+    return Plan(GraphRule(), LatentRule(), graph_share, 0.4)
+
+
+def has_long_histories(matrix: CSR) -> bool:
+    """Return whether users took many items in the mean."""
+    return matrix.nnz >= LONG * matrix.shape[0]
+
+
+def search(
+    base: CSR, held: CSR, weights: int, start: Plan, trials: int, n_threads: int = 1
+) -> Generator[Trial, None, Plan]:
+    """Yield each trial, and return the best plan.
+
+    The graph, the cheaper part, is climbed first: one exponent after the other is moved up or
+    down where that makes lists better, until `trials` graphs have been learned. Then factors are
+    learned once for each width, and their power of popularity, which takes no learning, is chosen
+    with each. The mix comes last.
+    """
+    judge = Judge(base, held)
+    n_graph = round(start.graph_share * weights)
+    plan, graph, table = start, None, None
+    if n_graph:
+        plan, graph = yield from _climb(judge, plan, n_graph, trials, n_threads)
+    if weights - n_graph:
+        plan, table = yield from _widths(judge, plan, weights - n_graph, n_threads)
+    if graph is not None and table is not None:
+        plan = yield from _mixes(judge, plan, graph, table)
+    return plan
+
+
+def _climb(
+    judge: Judge, plan: Plan, weights: int, trials: int, n_threads: int
+) -> Generator[Trial, None, tuple[Plan, CSR]]:
+    """Try rules for the graph, and return the plan with the best, and its graph."""
+
+    def attempt(rule: GraphRule) -> tuple[Trial, CSR]:
+        graph = learn_graph(judge.base, weights, rule, n_threads=n_threads)
+        return judge.look("graph", replace(plan, graph=rule), graph, None), graph
+
+    best, graph = attempt(plan.graph)
+    yield best
+    tried = {plan.graph}
+    starts = [rule for rule in (GraphRule(), PLACES, FILMS) if rule != plan.graph]
+    fields, idle = cycle(STEPS), 0
+    while len(tried) < trials and idle < len(STEPS):
+        if starts:
+            rules = [starts.pop(0)]
+        else:
+            field, idle = next(fields), idle + 1
+            rules = [_moved(best.plan.graph, field, sign) for sign in (1, -1)]
+        for rule in rules:
+            if rule in tried or len(tried) == trials:
+                continue
+            tried.add(rule)
+            trial, learned = attempt(rule)
+            yield trial
+            if trial.worth > best.worth:
+                best, graph, idle = trial, learned, 0
+                break
+    return best.plan, graph
+
+
+def _moved(rule: GraphRule, field: str, sign: int) -> GraphRule:
+    """Return a rule with one number a step up or down."""
+    value = getattr(rule, field)
+    step = STEPS[field]
+    moved = value * step**sign if field == "ridge" else max(value + sign * step, 0.0)
+    return replace(rule, **{field: round(moved, 6)})
+
+
+def _widths(
+    judge: Judge, plan: Plan, weights: int, n_threads: int
+) -> Generator[Trial, None, tuple[Plan, CSR]]:
+    """Learn factors of some widths, the best for longer; return the best plan, and its table."""
+    found: list[tuple[Trial, CSR]] = []
+
+    def attempt(rule: LatentRule) -> Generator[Trial, None, None]:
+        room = judge.base.shape[1] * rule.dim
+        table = learn_factors(judge.base, min(weights, room), rule, n_threads=n_threads)
+        trial = yield from _powers(judge, replace(plan, factors=rule), table)
+        found.append((trial, table))
+
+    for dim in DIMS[has_long_histories(judge.base)]:
+        yield from attempt(replace(plan.factors, dim=dim))
+    best = max(found, key=lambda one: one[0].worth)[0].plan.factors
+    yield from attempt(replace(best, epochs=MORE_EPOCHS))
+    trial, table = max(found, key=lambda one: one[0].worth)
+    return trial.plan, table
+
+
+def _powers(judge: Judge, plan: Plan, table: CSR) -> Generator[Trial, None, Trial]:
+    """Serve factors with several powers of popularity, and return the best trial."""
+    tried: dict[float, Trial] = {}
+    best = plan.factors.target_power
+    for step in POWER_STEPS:
+        for power in (best, best - step, best + step):
+            if round(power, 2) in tried:
+                continue
+            rule = replace(plan.factors, target_power=round(power, 2))
+            factors = factors_of(table, judge.counts, rule)
+            trial = judge.look("factors", replace(plan, factors=rule), None, factors)
+            tried[rule.target_power] = trial
+            yield trial
+        best = max(tried, key=lambda power: tried[power].worth)
+    return tried[best]
+
+
+def _mixes(judge: Judge, plan: Plan, graph: CSR, table: CSR) -> Generator[Trial, None, Plan]:
+    """Try shares of the factors in the score, and return the best plan."""
+    ratio = level(judge.base, graph, factors_of(table, judge.counts, plan.factors))
+    trials = []
+    for mix in MIXES:
+        scaled = graph.with_data(np.float32((1 - mix) * ratio) * graph.data)
+        factors = factors_of(table, judge.counts, plan.factors, mix)
+        trials.append(judge.look("mix", replace(plan, mix=mix), scaled, factors))
+        yield trials[-1]
+    return max(trials, key=lambda trial: trial.worth).plan
