@@ -3,6 +3,7 @@
 from recsys.als import SparseALS
 from recsys.dense import dense_mf
 from recsys.interactions import Interactions, ReadReport
+from recsys.items.blend import ItemBlend
 from recsys.items.ease import EASE
 from recsys.items.knn import ItemKNN
 from recsys.items.sansa import SANSA
@@ -16,6 +17,7 @@ __all__ = [
     "EASE",
     "SANSA",
     "Interactions",
+    "ItemBlend",
     "ItemKNN",
     "LightGCN",
     "Popularity",

@@ -5,6 +5,7 @@ from typing import get_args
 
 from recsys import storage
 from recsys.als import SparseALS
+from recsys.items.blend import ItemBlend
 from recsys.items.ease import EASE
 from recsys.items.knn import ItemKNN
 from recsys.items.sansa import SANSA
@@ -12,7 +13,7 @@ from recsys.lightgcn import LightGCN
 from recsys.models import SparseMF
 from recsys.popularity import Popularity
 
-Model = SparseMF | LightGCN | SparseALS | ItemKNN | EASE | SANSA | Popularity
+Model = ItemBlend | SparseMF | LightGCN | SparseALS | ItemKNN | EASE | SANSA | Popularity
 
 
 def load(path: str | os.PathLike[str]) -> Model:
