@@ -139,7 +139,7 @@ class SparseALS(Factored):
         patience = None if self.patience is None else whole(self.patience, "patience", lower=1)
         n_weights = parse_budget(self.budget, train.n_users + train.n_items, dim)
         matrix, held = hold_out(train, valid, self.validation, patience, rng)
-        monitor = Monitor(held, matrix, epochs + polish, patience, on_epoch)
+        monitor = Monitor(held, matrix, epochs + polish, patience, on_epoch, n_weights)
         problem = self._problem(matrix, matrix.column_counts)
         for sweep, tables in train_tables(problem, n_weights, dim, epochs, polish, drawn, rng):
             if monitor.see(asdict(sweep), tables, FactorScores):

@@ -177,7 +177,7 @@ class SparseMF(Factored):
             raise ValueError("train must have at least two items to rank one above another: got 1")
         n_weights = parse_budget(self.budget, train.n_users + train.n_items, dim)
         matrix, held = hold_out(train, valid, self.validation, patience, rng)
-        monitor = Monitor(held, matrix, epochs, patience, on_epoch)
+        monitor = Monitor(held, matrix, epochs, patience, on_epoch, n_weights)
         plan = {"dim": dim, "epochs": epochs, "decay": decay, "recipe": recipe}
         checkpoints = None
         if checkpoint is not None:

@@ -35,6 +35,9 @@ class Monitor:
         Looks without a better NDCG after which to stop; by default never.
     on_epoch : callable, optional
         Called with each new entry of the history.
+    budget : int
+        Weights that kept tables may have: pruning begins with more, and what it has then is shown
+        but neither kept nor a reason to stop.
     """
 
     def __init__(
@@ -44,7 +47,9 @@ class Monitor:
         epochs: int,
         patience: int | None,
         on_epoch: Callable[[dict[str, Any]], None] | None,
+        budget: int,
     ) -> None:
+        self.budget = budget
         self.held, self.seen, self.epochs = held, seen, epochs
         self.patience, self.on_epoch = patience, on_epoch
         self.history: list[dict[str, Any]] = []
@@ -65,7 +70,8 @@ class Monitor:
         look = epoch % max(1, self.epochs // LOOKS) == 0 or epoch == self.epochs
         if self.held is not None and look:
             entry |= ranking_metrics(scores(*tables), self.held, self.seen, k)
-            self._compare(entry[f"ndcg@{k}"], tables)
+            if entry["weights"] <= self.budget:
+                self._compare(entry[f"ndcg@{k}"], tables)
         self.history.append(entry)
         if self.on_epoch is not None:
             self.on_epoch(entry)

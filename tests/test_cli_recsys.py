@@ -10,11 +10,16 @@ import polars as pl
 import pytest
 
 from recsys import load
-from recsys.cli import MODELS, main
+from recsys.cli import main
+from recsys.cli_train import MODELS
 
 TRAIN = ["--user", "who", "--item", "what"]
-ONE_PASS = ("ease", "sansa")  # models without columns and epochs, which say so
-QUICK = ["--budget", "50%", "--dim", "8", "--epochs", "4"]
+QUICK = ["--model", "dsl-mf", "--budget", "50%", "--dim", "8", "--epochs", "4"]
+OPTIONS = {
+    **dict.fromkeys(("ease", "sansa"), ("--budget", "50%")),
+    **dict.fromkeys(("itemknn", "popularity"), ()),
+    "auto": ("--budget", "200", "--trials", "2"),
+}
 
 
 def events(seed=0, n=300):
@@ -84,10 +89,8 @@ def refuse(capsys):
 def test_every_model_from_every_kind_of_table(tmp_path, run, kind, name):
     path, out = tmp_path / f"events.{kind}", tmp_path / "model.npz"
     (events().write_csv if kind == "csv" else events().write_parquet)(path)
-    quick = QUICK[:2] if name in ONE_PASS else QUICK
-    said = run(
-        "train", path, *TRAIN, *quick, "--weight", "n", "--model", name, "--out", out, "--json"
-    )
+    options = [*OPTIONS.get(name, QUICK), "--model", name]
+    said = run("train", path, *TRAIN, *options, "--weight", "n", "--out", out, "--json")
     result = json.loads(said.out)
     assert said.out.count("\n") == 1
     assert "Read 300 rows" in said.err
@@ -96,10 +99,10 @@ def test_every_model_from_every_kind_of_table(tmp_path, run, kind, name):
     assert result["rows"]["rows"] == 300
     assert result["seconds_training"] >= 0
     weights = {"popularity": 12, "itemknn": 12 * 11, "dense-mf": 6 * 52}  # 6 of 8 columns
-    weights |= dict.fromkeys(ONE_PASS, 6 * 12)
+    weights |= {"ease": 6 * 12, "sansa": 6 * 12, "auto": 200}
     if name in weights:
         assert result["weights"] == weights[name]
-        assert (result["history"] == []) == (name != "dense-mf")
+        assert (result["history"] == []) == (name not in ("auto", "dense-mf"))
     else:
         recipe = {"static-mf": "static", "sparse-als": None}.get(name, "dsl")
         assert result.get("recipe") == recipe
@@ -129,7 +132,7 @@ def test_what_train_says_to_people(tmp_path, table, run):
 
 def test_early_stopping_on_a_part_held_back(tmp_path, table, run, refuse):
     out = tmp_path / "model.npz"
-    options = ["--budget", "50%", "--dim", "8", "--epochs", "40", "--learning-rate", "1.0"]
+    options = [*QUICK, "--epochs", "40", "--learning-rate", "1.0"]
     said = run("train", table, *TRAIN, *options, "--validation", 0.2, "--patience", 1, "--out", out)
     assert "validation recall " in said.err
     assert len(load(out).history_) < 40
@@ -150,13 +153,13 @@ def test_users_who_were_not_in_training_from_the_command_line(tmp_path, table, r
 
 def test_seeds_and_options_reach_the_model(tmp_path, table, run):
     out = tmp_path / "model.npz"
-    options = ["--budget", "1KB", "--dim", "9", "--epochs", "3", "--seed", "5"]
+    options = [*QUICK[:2], "--budget", "1KB", "--dim", "9", "--epochs", "3", "--seed", "5"]
     run("train", table, *TRAIN, *options, "--out", out)
     parameters = json.loads(run("inspect", out, "--json").out)["parameters"]
     assert parameters == load(out).parameters()
     wanted = {"budget": "1KB", "dim": 9, "epochs": 3, "seed": 5, "recipe": "dsl"}
     assert parameters.items() >= wanted.items()
-    run("train", table, *TRAIN, "--out", out)
+    run("train", table, *TRAIN, *QUICK[:2], "--out", out)
     assert load(out).parameters()["epochs"] == 30
 
 
@@ -390,8 +393,3 @@ def test_interrupting_is_no_error(monkeypatch, capsys, trained):
     monkeypatch.setattr("recsys.load", interrupt)
     assert main(["inspect", trained]) == 130
     assert capsys.readouterr().err == "recsys: interrupted\n"
-
-
-def test_options_that_a_model_has_no_use_for_are_refused(tmp_path, table, refuse):
-    said = refuse("train", table, *TRAIN, "--model", "ease", "--dim", 8, "--out", tmp_path / "m")
-    assert "--dim does not go with --model ease: leave it out" in said

@@ -164,11 +164,9 @@ def test_pairs_to_choose_by_must_be_known(train):
 
 def test_altered_files_are_refused(model):
     header, arrays = model._state()
-    for name, broken in (
-        ("counts", np.zeros(3, np.uint32)),
-        ("graph_data", arrays["graph_data"][1:]),
-    ):
-        with pytest.raises(ValueError, match="sound|lengths"):
+    short = {"counts": np.zeros(3, np.uint32), "graph_data": arrays["graph_data"][1:]}
+    for name, broken in short.items():
+        with pytest.raises(ValueError, match="not sound"):
             ItemBlend._restored(header, arrays | {name: broken}, model.seen_.shape)
 
 

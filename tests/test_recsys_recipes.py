@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys import Interactions, SparseMF, dsl, load, steps
+from recsys import Interactions, SparseMF, dsl, load, steps, stopping
 from recsys.budget import ROW_FLOOR, share_rows
 from recsys.exchange import Tables, exchange
 from recsys.gradient import Kept, OfSamples
@@ -95,6 +95,18 @@ def test_pruning_comes_down_to_the_budget_and_stays(interactions, seen):
     assert {entry["grown"] for entry in model.history_} == {0}
     short = SparseMF(budget="20%", dim=DIM, epochs=1, recipe="prune").fit(interactions)
     assert short.user_table_.nnz + short.item_table_.nnz == short.n_weights_
+
+
+def test_stopping_early_keeps_no_tables_above_the_budget(interactions, monkeypatch):
+    # Quality falls from look to look, so that the first that may be kept is the best.
+    falling = iter(np.linspace(1, 0, 99))
+    monkeypatch.setattr(stopping, "ranking_metrics", lambda *a: {f"ndcg@{a[3]}": next(falling)})
+    options = {"budget": "20%", "dim": DIM, "epochs": 8, "recipe": "prune"}
+    model = SparseMF(**options, validation=0.1, patience=2).fit(interactions)
+    assert model.history_[0]["weights"] > model.n_weights_
+    assert model.user_table_.nnz + model.item_table_.nnz == model.n_weights_
+    within = [entry["weights"] <= model.n_weights_ for entry in model.history_]
+    assert len(within) == within.index(True) + 1 + 2
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -8,7 +8,7 @@ __all__ = ["factor_rows"]
 
 
 @kernel
-def meet(by_item, i, j):
+def column_product(by_item, i, j):
     """Return the product of columns i and j of X, the shorter of them looked up in the longer."""
     starts, users, values = by_item
     if starts[i + 1] - starts[i] > starts[j + 1] - starts[j]:
@@ -107,7 +107,7 @@ def factor_rows(by_user, by_item, squares, head, indptr, lengths, indices, data)
                 elif support[s] < head.shape[0]:
                     A[s, t] = head[support[s], support[t]]
                 else:
-                    A[s, t] = meet(by_item, support[s], support[t])
+                    A[s, t] = column_product(by_item, support[s], support[t])
         for t in range(n):
             dense[touched[t]] = np.float32(0)
         factorise(A, size + 1)
