@@ -40,7 +40,7 @@ def test_the_model_by_default_chooses_by_late_and_other_pairs(table, tmp_path, m
     said = capsys.readouterr()
     result = json.loads(said.out)
     assert (result["model"], result["weights"]) == ("item-blend", 300)
-    assert " tried, validation recall 0." in said.err
+    assert " tried, validation recall " in said.err
     (valid,) = kept
     assert 0.04 * 300 < valid.height < 0.12 * 400
     assert isinstance(load(out), ItemBlend)

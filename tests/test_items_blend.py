@@ -75,7 +75,7 @@ def test_all_is_chosen_on_held_out_pairs(train, model):
     assert parts.index("factors") == 3
     assert parts[-1] == "mix"
     mixes = [entry for entry in model.history_ if entry["part"] == "mix"]
-    best = max(mixes, key=lambda entry: entry["recall@20"] + entry["ndcg@20"])
+    best = max(mixes, key=lambda entry: entry["recall@2"] + entry["ndcg@2"])
     assert model.plan_.mix == MIXES[mixes.index(best)]
 
 

@@ -13,7 +13,8 @@ from recsys.items.scoring import Factors, HistoryScores, ItemTables
 from recsys.ranking import ranking_metrics
 from sparsenum.sparse import CSR
 
-K = 20  # length of the lists that are judged
+K = 20  # length of the lists that are judged,
+SHORT = 10  # or of a catalogue so many times as long: lists of all items say nothing
 JUDGES = 2000  # users whose held-out items judge a trial, at most
 LONG = 100  # items of a mean history from which on low ridges, exploring and narrow factors pay
 
@@ -44,12 +45,15 @@ class Trial:
         What was looked at.
     plan : Plan
         What was tried.
+    k : int
+        Length of the lists.
     recall, ndcg : float
         How good its lists were.
     """
 
     part: str
     plan: Plan
+    k: int
     recall: float
     ndcg: float
 
@@ -60,7 +64,7 @@ class Trial:
 
     def metrics(self) -> dict[str, float]:
         """Return recall and NDCG by name."""
-        return {f"recall@{K}": self.recall, f"ndcg@{K}": self.ndcg}
+        return {f"recall@{self.k}": self.recall, f"ndcg@{self.k}": self.ndcg}
 
 
 class Judge:
@@ -79,10 +83,10 @@ class Judge:
 
     def look(self, part: str, plan: Plan, graph: CSR | None, factors: Factors | None) -> Trial:
         """Return how good the lists of a graph, of factors or of both are."""
-        k = min(K, self.base.shape[1])
+        k = min(K, max(self.base.shape[1] // SHORT, 1))
         scores = HistoryScores(self.base, ItemTables(graph, factors))
         found = ranking_metrics(scores, self.held, self.base, k)
-        return Trial(part, plan, found[f"recall@{k}"] or 0.0, found[f"ndcg@{k}"] or 0.0)
+        return Trial(part, plan, k, found[f"recall@{k}"] or 0.0, found[f"ndcg@{k}"] or 0.0)
 
 
 def first_plan(matrix: CSR, graph_share: float) -> Plan:
