@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from recsys.split import leave_last, random_per_user
+from recsys.split import leave_last
 from recsys.table import Source, missing, open_table, readable
 from sparsenum._check import whole
 
@@ -16,7 +16,7 @@ LEAST_RISING, MOST_RISING = 0.3, 0.7
 def pairs_to_choose_by(
     source: Source, *, user: str, item: str, time: str | None = None, seed: int = 0
 ) -> tuple[pl.DataFrame, str]:
-    """Return a tenth of each user's rows, and whether and how the latest are among them.
+    """Return a tenth of the rows of users, and what tells which are the latest.
 
     Public test sets and the future hold other items than random parts of the past do: fewer
     popular ones, more new ones; other test sets are such random parts. So half of the users give
@@ -51,16 +51,24 @@ def pairs_to_choose_by(
     opened = open_table(source, columns, name="source")
     with readable(source):
         frame = opened.select(*dict.fromkeys(filter(None, columns.values()))).collect()
-    seed = whole(seed, "seed")
-    some = random_per_user(frame, user=user, item=item, fraction=FRACTION, seed=seed)[1]
-    if time is None and not LEAST_RISING < rising_share(frame, user, item) < MOST_RISING:
-        return some, "lot"
-    late = leave_last(frame, user=user, item=item, time=time, fraction=FRACTION)[1]
-    users = frame[user].unique().drop_nulls().sort()
-    patient = users.filter(pl.Series(np.random.default_rng(seed).random(users.len()) < LATE_USERS))
-    asked = pl.col(user).is_in(patient.implode())
-    held = pl.concat([late.filter(asked), some.filter(~asked)])
-    return held, "order" if time is None else "time"
+    rng = np.random.default_rng(whole(seed, "seed"))
+    in_order = time is not None or LEAST_RISING < rising_share(frame, user, item) < MOST_RISING
+    users = frame.drop_nulls(user).group_by(user).len().sort(user)
+    late, drawn = rng.random((2, users.height))
+    users = users.with_columns(
+        late=pl.Series(late < LATE_USERS * in_order),
+        # Who has too few rows for a tenth gives one, by a lot that makes it a tenth in the mean.
+        whole=pl.col("len") * FRACTION >= 1,
+        asked=pl.Series(drawn) < pl.col("len") * FRACTION,
+    )
+    mixed = frame[rng.permutation(frame.height)]
+    held = []
+    for is_late, rows, when in ((True, frame, time), (False, mixed, None)):
+        for many, quota in ((True, {"fraction": FRACTION}), (False, {"k": 1})):
+            wanted = users.filter("asked", late=is_late, whole=many)[user]
+            some = rows.filter(pl.col(user).is_in(wanted.implode()))
+            held.append(leave_last(some, user=user, item=item, time=when, **quota)[1])
+    return pl.concat(held), "time" if time is not None else "order" if in_order else "lot"
 
 
 def rising_share(frame: pl.DataFrame, user: str, item: str) -> float:

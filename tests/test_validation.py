@@ -43,6 +43,7 @@ def test_an_order_by_id_says_nothing(table, descending, kind):
     drawn, how = pairs_to_choose_by(ordered, **NAMES)
     assert how == "lot"
     assert drawn.height == 60
+    assert drawn.unique().height == 60
     assert drawn.group_by("user").len()["len"].to_list() == [2] * 30
 
 
@@ -54,3 +55,17 @@ def test_numbers_sorted_before_they_became_text_are_seen_through(table):
 def test_a_table_without_steps_and_rows_without_ids():
     table = pl.DataFrame({"user": ["a", "b", None], "item": ["x", None, "y"]})
     assert pairs_to_choose_by(table, **NAMES)[0].is_empty()
+
+
+def test_users_of_few_rows_give_one_in_ten_of_them():
+    table = pl.DataFrame(
+        {"user": np.repeat(np.arange(2000), 4), "item": np.tile([7, 3, 9, 1], 2000)}
+    )
+    held, how = pairs_to_choose_by(table, **NAMES)
+    assert how == "order"
+    assert held.group_by("user").len()["len"].max() == 1
+    assert 680 < held.height < 920
+    assert (held["item"] == 1).mean() > 0.5  # late, or by lot
+    other = pairs_to_choose_by(table, **NAMES, seed=1)[0]
+    assert not held.equals(other)
+    assert held.equals(pairs_to_choose_by(table, **NAMES)[0])
