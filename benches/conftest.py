@@ -15,3 +15,8 @@ def machine(request: pytest.FixtureRequest) -> None:
         record = request.getfixturevalue("benchmark")
         record.extra_info |= {name: facts[name] for name in MACHINE}
         record.extra_info["threads"] = facts["cpu_usable"]  # the most; a benchmark may say less
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a run take all problems, not only those of the README."""
+    parser.addoption("--full", action="store_true", help="benchmark on all problems")
