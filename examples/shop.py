@@ -11,11 +11,13 @@ from pathlib import Path
 
 import polars as pl
 
-from recsys import Interactions, Popularity, SparseMF, leave_last
+from recsys import Interactions, ItemBlend, Popularity, SparseMF, leave_last
+from recsys.budget import parse_budget
 from recsys.datasets import shop
 from recsys.plot import training_figure
 from recsys.recommender import Recommender
 from recsys.table import open_table
+from recsys.validation import pairs_to_choose_by
 from sparsenum.progress import Progress
 
 K = 20
@@ -41,7 +43,10 @@ def fit(model: Recommender, train: Interactions, valid: pl.DataFrame) -> tuple[R
         model.fit(
             train,
             valid=valid,
-            on_epoch=lambda entry: progress.update(entry["epoch"], f"loss {entry['loss']:.3f}"),
+            on_epoch=lambda entry: progress.update(
+                entry["epoch"],
+                f"loss {entry['loss']:.3f}" if "loss" in entry else f"{entry['part']} tried",
+            ),
         )
     return model, time.perf_counter() - start
 
@@ -100,9 +105,13 @@ def main() -> None:
         "static random mask": SparseMF(budget=BUDGET, dim=DIM, epochs=EPOCHS, **static),
         "dynamic sparse": SparseMF(budget=BUDGET, dim=DIM, epochs=EPOCHS),
     }
+    # It chooses how to learn, and so must not see what it is tested on.
+    contenders["item blend"] = ItemBlend(budget=parse_budget(BUDGET, sum(train.matrix.shape), DIM))
+    chosen_by, _ = pairs_to_choose_by(before, user=user, item=item, time=when)
     rows = []
     for name, contender in contenders.items():
-        model, seconds = fit(contender, train, after)
+        blend = isinstance(contender, ItemBlend)
+        model, seconds = fit(contender, train, chosen_by if blend else after)
         metrics = model.evaluate(after, K)
         rows.append((name, model.report()["weights"], seconds, metrics))
     print(f"\n{'':20s} {'weights':>9s} {'seconds':>8s} {f'recall@{K}':>10s} {f'ndcg@{K}':>8s}")
