@@ -8,7 +8,7 @@ from recsys.cli import main
 
 OPTIONS = {
     "train": "--user --item --weight --time --duplicates --bad-rows --min-user --min-item "
-    "--model --budget --dim --epochs --learning-rate --weight-decay --seed --valid --checkpoint "
+    "--model --budget --values --trials --dim --epochs --learning-rate --weight-decay --seed --valid --checkpoint "
     "--resume --out --json TABLE dsl-mf static-mf dsl-lightgcn sparse-als dense-mf itemknn "
     "ease sansa popularity",
     "evaluate": "--user --item --k --valid --json MODEL.npz TABLE",
