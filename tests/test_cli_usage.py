@@ -8,12 +8,12 @@ from recsys.cli import main
 
 OPTIONS = {
     "train": "--user --item --weight --time --duplicates --bad-rows --min-user --min-item "
-    "--model --budget --values --trials --dim --epochs --learning-rate --weight-decay --seed --valid --checkpoint "
-    "--resume --out --json TABLE dsl-mf static-mf dsl-lightgcn sparse-als dense-mf itemknn "
+    "--model --budget --values --trials --dim --epochs --learning-rate --weight-decay --seed --valid "
+    "--validation --patience --checkpoint --resume --out --json TABLE auto dsl-mf static-mf dsl-lightgcn sparse-als dense-mf itemknn "
     "ease sansa popularity",
     "evaluate": "--user --item --k --valid --json MODEL.npz TABLE",
-    "recommend": "--users --k --allow --deny --unknown --memory-limit --out MODEL.npz .parquet CSV "
-    "all error skip",
+    "recommend": "--users --k --allow --deny --unknown --histories --memory-limit --out MODEL.npz "
+    ".parquet CSV all error skip popular fold_in",
     "inspect": "--json MODEL.npz",
 }
 
