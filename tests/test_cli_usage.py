@@ -8,9 +8,9 @@ from recsys.cli import main
 
 OPTIONS = {
     "train": "--user --item --weight --time --duplicates --bad-rows --min-user --min-item "
-    "--model --budget --values --trials --dim --epochs --learning-rate --weight-decay --seed --valid "
-    "--validation --patience --checkpoint --resume --out --json TABLE auto dsl-mf static-mf dsl-lightgcn sparse-als dense-mf itemknn "
-    "ease sansa popularity",
+    "--model --budget --values --trials --dim --epochs --learning-rate --weight-decay --seed "
+    "--valid --validation --patience --checkpoint --resume --out --json TABLE auto dsl-mf "
+    "static-mf dsl-lightgcn sparse-als dense-mf itemknn ease sansa popularity",
     "evaluate": "--user --item --k --valid --json MODEL.npz TABLE",
     "recommend": "--users --k --allow --deny --unknown --histories --memory-limit --out MODEL.npz "
     ".parquet CSV all error skip popular fold_in",
