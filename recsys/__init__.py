@@ -10,6 +10,7 @@ from recsys.lightgcn import LightGCN
 from recsys.loading import load
 from recsys.models import SparseMF
 from recsys.popularity import Popularity
+from recsys.recipes import Recipe, Schedule
 from recsys.split import leave_last
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "LightGCN",
     "Popularity",
     "ReadReport",
+    "Recipe",
+    "Schedule",
     "SparseALS",
     "SparseMF",
     "dense_mf",

@@ -7,6 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -323,7 +324,7 @@ def _ids(said: str | None, option: str) -> list[str] | None:
 
 
 def _print_json(value: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(value, allow_nan=False) + "\n")
+    sys.stdout.write(json.dumps(value, allow_nan=False, default=asdict) + "\n")
 
 
 def _describe(result: dict[str, Any], indent: str = "") -> str:
