@@ -11,6 +11,7 @@ from recsys.lightgcn import LightGCN
 from recsys.loading import load
 from recsys.models import SparseMF
 from recsys.popularity import Popularity
+from recsys.recipes import Recipe, Schedule
 from recsys.split import leave_last
 
 __all__ = [
@@ -22,6 +23,8 @@ __all__ = [
     "LightGCN",
     "Popularity",
     "ReadReport",
+    "Recipe",
+    "Schedule",
     "SparseALS",
     "SparseMF",
     "dense_mf",

@@ -2,12 +2,13 @@
 
 import json
 import sys
+from dataclasses import asdict
 from typing import Any
 
 
 def print_json(value: dict[str, Any]) -> None:
     """Print a dict as one JSON object."""
-    sys.stdout.write(json.dumps(value, allow_nan=False) + "\n")
+    sys.stdout.write(json.dumps(value, allow_nan=False, default=asdict) + "\n")
 
 
 def describe(result: dict[str, Any], indent: str = "") -> str:

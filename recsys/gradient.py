@@ -73,19 +73,14 @@ class OfSamples:
         while user < starts.size - 1:
             full = int(np.searchsorted(starts, starts[user] + PIECE, "right")) - 1
             end = min(max(full, user + 1), user + BLOCK, starts.size - 1)
-            order = np.arange(starts[user], starts[end], dtype=np.uint32)
-            if self.chosen is not None:
-                order = self.chosen[order].astype(np.uint32)
-            columns, slopes = self._notes(order, first, stop)
-            indptr = (slopes.shape[1] * (starts[user : end + 1] - starts[user])).astype(np.uint64)
-            shape = (end - user, self.samples.matrix.shape[1])
-            yield user, CSR(indptr, columns.ravel(), slopes.ravel(), shape)
+            yield user, self._rows(starts[user : end + 1], first, stop)
             user = end
 
-    def _notes(
-        self, order: NDArray[np.uint32], first: int, stop: int
-    ) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
-        """Return the items of some interactions and the slopes by them, (len(order), 1 + kept)."""
+    def _rows(self, starts: NDArray[np.int64], first: int, stop: int) -> CSR:
+        """Return the rows whose interactions lie between these starts."""
+        order = np.arange(starts[0], starts[-1], dtype=np.uint32)
+        if self.chosen is not None:
+            order = self.chosen[order].astype(np.uint32)
         shape = (order.size, 1 + min(self.samples.n_negatives, KEPT))
         columns, slopes = np.empty(shape, np.uint32), np.empty(shape, np.float32)
         _cpu_training.note(
@@ -100,7 +95,9 @@ class OfSamples:
             columns,
             slopes,
         )
-        return columns, slopes
+        indptr = (shape[1] * (starts - starts[0])).astype(np.uint64)
+        rows = (starts.size - 1, self.samples.matrix.shape[1])
+        return CSR(indptr, columns.ravel(), slopes.ravel(), rows)
 
     def whole(self) -> CSR:
         """Return all of it at once."""
@@ -151,6 +148,7 @@ class Pull:
         for user, rows in self.derivative.blocks(0, self.items.shape[0]):
             self._add(rows, user, 0, self.of_items)
             gradient = rows_times_sparse(rows, self.items, 0, rows.shape[0])
+            del rows  # before the next are made
             yield user, np.abs(gradient, out=gradient)
         self.begun = True
 

@@ -52,8 +52,8 @@ class LightGCN(SparseMF):
         Steps from neighbour to neighbour.
     epochs : int, default 30
         Passes over the interactions.
-    recipe : {"dsl", "static"}, default "dsl"
-        As for `SparseMF`.
+    recipe : {"dsl", "static"} or Recipe, default "dsl"
+        As for `SparseMF`; a Recipe may choose its start and the schedule of the exchange.
     learning_rate : float, optional
         Of Adam; falls linearly to a tenth, from 0.1 by default.
     weight_decay : float, default 0.03
@@ -88,7 +88,7 @@ class LightGCN(SparseMF):
         dim: int = 64,
         layers: int = 2,
         epochs: int = 30,
-        recipe: Literal["dsl", "static"] = "dsl",
+        recipe: Literal["dsl", "static"] | Recipe = "dsl",
         learning_rate: float | None = None,
         weight_decay: float = 0.03,
         patience: int | None = None,
@@ -123,6 +123,15 @@ class LightGCN(SparseMF):
                 if noted(entry, training, monitor, graph.scorer, checkpoints):
                     break
         return training.tables.users.weights, training.tables.items.weights
+
+    def _recipe(self) -> Recipe:
+        recipe = super()._recipe()
+        if recipe != Recipe(recipe.fraction, start=recipe.start):
+            raise ValueError(
+                "recipe must exchange by magnitude and by the epoch's gradient, row by row, in "
+                f"LightGCN: got {recipe}; choose no more than its fraction and start"
+            )
+        return recipe
 
     def _layers(self) -> int:
         return whole(self.layers, "layers", upper=MAX_LAYERS)

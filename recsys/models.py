@@ -6,6 +6,7 @@ from copy import copy
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recsys import dsl, foldin, newcomers
 from recsys.budget import parse_budget
@@ -15,7 +16,7 @@ from recsys.factors import FactorScores
 from recsys.interactions import Interactions
 from recsys.losses import LOSSES, Loss
 from recsys.optimisers import OPTIMIZERS
-from recsys.recipes import RECIPES
+from recsys.recipes import RECIPES, Recipe
 from recsys.stopping import Monitor, hold_out
 from recsys.table import Source
 from sparsenum._check import choice, positive, whole
@@ -43,8 +44,8 @@ class SparseMF(Factored):
         Columns of the tables, up to 65,536.
     epochs : int, default 30
         Passes over the interactions.
-    recipe : {"dsl", "dsl-paper", "rigl", "set", "static", "prune"}, default "dsl"
-        How the active weights are chosen (see `recsys.recipes`). "dsl" is dynamic sparse learning
+    recipe : {"dsl", "dsl-paper", "rigl", "set", "static", "prune"} or Recipe, default "dsl"
+        How the active weights are chosen (see `recsys.Recipe`). "dsl" is dynamic sparse learning
         with repairs: growth by the gradient of a whole epoch, a budget kept row by row, and, up to
         512 columns, a start aligned with the data. "dsl-paper" is its published rule. The others
         are the baselines that it has to beat: "rigl" and "set" exchange weights as those papers
@@ -101,7 +102,7 @@ class SparseMF(Factored):
         budget: int | str = "5%",
         dim: int = 256,
         epochs: int = 30,
-        recipe: Literal["dsl", "dsl-paper", "rigl", "set", "static", "prune"] = "dsl",
+        recipe: Literal["dsl", "dsl-paper", "rigl", "set", "static", "prune"] | Recipe = "dsl",
         row_power: float = 0.0,
         loss: Literal["bpr", "bce", "softmax", "ccl"] = "bpr",
         optimizer: Literal["adagrad", "adam", "sgd"] = "adagrad",
@@ -168,7 +169,7 @@ class SparseMF(Factored):
         epochs = whole(self.epochs, "epochs", lower=1)
         rng = np.random.default_rng(whole(self.seed, "seed"))
         patience = None if self.patience is None else whole(self.patience, "patience", lower=1)
-        recipe = RECIPES[choice(self.recipe, "recipe", self.recipes)]
+        recipe = self._recipe()
         decay = 0.0
         if self.weight_decay != 0:
             remedy = "0.03 is a good start, and 0 leaves it out"
@@ -190,6 +191,11 @@ class SparseMF(Factored):
         self.user_table_, self.item_table_ = monitor.best or tables
         self.n_weights_, self.history_ = n_weights, monitor.history
         return self
+
+    def _recipe(self) -> Recipe:
+        if isinstance(self.recipe, Recipe):
+            return self.recipe
+        return RECIPES[choice(self.recipe, "recipe", self.recipes)]
 
     def _learn(
         self,
@@ -313,12 +319,28 @@ class SparseMF(Factored):
         Returns
         -------
         dict
-            ``recipe``, ``budget`` (weights), ``optimiser_floats`` (during training), ``weights``,
-            ``bytes_values``, ``bytes_indices``, ``bytes_rows`` (as stored), ``dense_weights``
-            (of tables without zeros), ``density``, the same by table under ``tables``, and the
-            share of the positions ``explored``.
+            ``recipe`` (its name or fields), ``budget`` (weights), ``optimiser_floats`` (during
+            training), ``weights``, ``bytes_values``, ``bytes_indices``, ``bytes_rows`` (as
+            stored), ``dense_weights`` (of tables without zeros), ``density``, the same by table
+            under ``tables``, and the share of the positions ``explored``.
         """
         report = super().report()
         name = report.pop("model")
         explored = self.history_[-1]["explored"]
-        return {"model": name, "recipe": self.recipe} | report | {"explored": explored}
+        recipe = self.recipe.fields() if isinstance(self.recipe, Recipe) else self.recipe
+        return {"model": name, "recipe": recipe} | report | {"explored": explored}
+
+    def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        header, arrays = super()._state()
+        if isinstance(self.recipe, Recipe):
+            header["parameters"]["recipe"] = self.recipe.fields()
+        return header, arrays
+
+    @classmethod
+    def _restored(
+        cls, header: dict[str, Any], arrays: dict[str, NDArray[Any]], shape: tuple[int, int]
+    ) -> Self:
+        model = super()._restored(header, arrays, shape)
+        if isinstance(model.recipe, dict):
+            model.recipe = Recipe.from_fields(model.recipe)
+        return model

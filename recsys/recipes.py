@@ -1,18 +1,51 @@
 """Recipes: which weights exist during training, each a few choices among the same verbs."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self
 
-from sparsenum.topology import constant_fraction, cosine_fraction, cubic_excess
-
-Schedule = Callable[[float], float]  # of the share of the training that is done
+from sparsenum._check import choice, share
+from sparsenum.topology import constant_fraction, cosine_fraction, cubic_excess, linear_fraction
 
 
-def never(progress: float) -> float:
-    """Return 0: nothing is exchanged, or there is nothing beyond the budget."""
-    return 0.0
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A share that falls as training goes on, and is zero in the end.
+
+    Attributes
+    ----------
+    kind : {"never", "constant", "linear", "cosine", "cubic"}
+        How it falls; "never" is zero throughout.
+    start : float
+        The share at the beginning, from 0 to 1.
+    stop : float
+        Progress of the training, above 0 and up to 1, from which on it is zero.
+    """
+
+    kind: Literal["never", "constant", "linear", "cosine", "cubic"] = "never"
+    start: float = 1.0
+    stop: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what is no schedule."""
+        choice(self.kind, "kind", ("never", "constant", "linear", "cosine", "cubic"))
+        object.__setattr__(self, "start", share(self.start, "start"))
+        object.__setattr__(self, "stop", share(self.stop, "stop"))
+        if self.stop == 0:
+            raise ValueError("stop must be above 0: got 0; kind='never' is zero throughout")
+
+    def __call__(self, progress: float) -> float:
+        """Return the share at some progress, from 0 to 1."""
+        match self.kind:
+            case "constant":
+                return constant_fraction(progress, start=self.start, stop=self.stop)
+            case "linear":
+                return linear_fraction(progress, start=self.start, stop=self.stop)
+            case "cosine":
+                return cosine_fraction(progress, start=self.start, stop=self.stop)
+            case "cubic":
+                return self.start * cubic_excess(progress, stop=self.stop)
+        return 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +54,11 @@ class Recipe:
 
     Attributes
     ----------
-    fraction : callable
-        Share of the weights that is exchanged after an epoch, by progress.
-    excess : callable
-        Share of the weights beyond the budget that is there, by progress: 1 is dense, and 0
-        throughout keeps the budget from the first step on.
+    fraction : Schedule
+        Share of the weights that is exchanged after an epoch.
+    excess : Schedule
+        Share of the weights beyond the budget that is there: 1 is dense, and 0 throughout keeps
+        the budget from the first step on. A recipe either exchanges weights or prunes them.
     start : {"random", "aligned"}
         Where the first weights are.
     drop : {"magnitude", "set", "taylor", "row-share"}
@@ -39,23 +72,50 @@ class Recipe:
         Weights that pruning leaves to every row, as a share of the mean.
     """
 
-    fraction: Schedule = never
-    excess: Schedule = never
+    fraction: Schedule = Schedule()
+    excess: Schedule = Schedule()
     start: Literal["random", "aligned"] = "random"
     drop: Literal["magnitude", "set", "taylor", "row-share"] = "magnitude"
     grow: Literal["epoch", "batch", "momentum", "random"] = "epoch"
     scope: Literal["row", "table", "global"] = "row"
     floor: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Refuse what is no recipe."""
+        for name in ("fraction", "excess"):
+            value = getattr(self, name)
+            if not isinstance(value, Schedule):
+                raise TypeError(
+                    f"{name} must be a Schedule: got {type(value).__name__}; write it like "
+                    "Schedule('cosine', start=0.5)"
+                )
+        if "never" not in (self.fraction.kind, self.excess.kind):
+            raise ValueError("fraction and excess must not both be there: choose one of them")
+        choice(self.start, "start", ("random", "aligned"))
+        choice(self.drop, "drop", ("magnitude", "set", "taylor", "row-share"))
+        choice(self.grow, "grow", ("epoch", "batch", "momentum", "random"))
+        choice(self.scope, "scope", ("row", "table", "global"))
+        object.__setattr__(self, "floor", share(self.floor, "floor"))
+
+    def fields(self) -> dict[str, Any]:
+        """Return all of it as texts and numbers, for a file."""
+        return asdict(self)
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Self:
+        """Return the recipe that `fields` described."""
+        schedules = {name: Schedule(**fields[name]) for name in ("fraction", "excess")}
+        return cls(**{**fields, **schedules})
+
 
 RECIPES = {
     # The gradient of one batch touches few rows, and a common threshold starves the rest: the
     # repaired rule takes the whole epoch's gradient and keeps the budget row by row.
     # And two rows that share no column score zero, so it starts where the data put them together.
-    "dsl": Recipe(partial(cosine_fraction, start=0.5, stop=0.75), start="aligned"),
-    "dsl-paper": Recipe(partial(cosine_fraction, start=0.5), grow="batch", scope="global"),
-    "rigl": Recipe(partial(cosine_fraction, start=0.3, stop=0.75), grow="batch", scope="table"),
-    "set": Recipe(partial(constant_fraction, start=0.3), drop="set", grow="random", scope="table"),
+    "dsl": Recipe(Schedule("cosine", 0.5, 0.75), start="aligned"),
+    "dsl-paper": Recipe(Schedule("cosine", 0.5), grow="batch", scope="global"),
+    "rigl": Recipe(Schedule("cosine", 0.3, 0.75), grow="batch", scope="table"),
+    "set": Recipe(Schedule("constant", 0.3), drop="set", grow="random", scope="table"),
     "static": Recipe(),
-    "prune": Recipe(excess=partial(cubic_excess, stop=0.5), floor=0.5),
+    "prune": Recipe(excess=Schedule("cubic", stop=0.5), floor=0.5),
 }

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sparsenum.sparse import CSR
 
 ROUNDS = 64  # in each of them a user has a few interactions at most
-PIECE = 2**16  # interactions whose logarithms exist at a time
+PIECE = 2**16  # interactions that are looked at at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,11 @@ class Samples:
         """
         lots = rng.integers(ROUNDS, size=self.matrix.nnz, dtype=np.uint8)
         for lot in range(ROUNDS):
-            yield np.flatnonzero(lots == lot).astype(np.uint32)
+            parts = [
+                (start + np.flatnonzero(lots[start : start + PIECE] == lot)).astype(np.uint32)
+                for start in range(0, lots.size, PIECE)
+            ]
+            yield np.concatenate(parts)
 
     def arrays(self) -> tuple[Any, ...]:
         """Return what the kernels take."""

@@ -74,7 +74,11 @@ def number(
     numbered = kept.select(pair.alias("pair"), *dict.fromkeys((*columns[1:], *by[1:])))
     # Sorting inside the stream takes a fifth less memory and twice the time.
     table = numbered.collect(engine="streaming")
-    return table.sort(by, maintain_order=ordered).select(columns)
+    if "time" not in by:
+        return table.sort(by, maintain_order=ordered)
+    # Times, once compared, are of no more use: to move them along takes a fifth more memory.
+    order = table.select(pl.arg_sort_by(*by, maintain_order=ordered)).to_series()
+    return table.select(columns)[order]
 
 
 def _is_sound(events: pl.LazyFrame) -> pl.Expr:

@@ -4,6 +4,7 @@ import math
 import operator
 import os
 from collections.abc import Collection
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,15 @@ def positive(value: Any, name: str, remedy: str) -> float:
     if not (math.isfinite(number) and number > 0):
         raise ValueError(f"{name} must be positive and finite: got {value!r}; {remedy}")
     return number
+
+
+def share(value: Any, name: str) -> float:
+    """Return `value` as a float if it lies from 0 to 1."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number from 0 to 1: got {value!r}")
+    if not 0 <= float(value) <= 1:
+        raise ValueError(f"{name} must be from 0 to 1: got {value!r}")
+    return float(value)
 
 
 def whole(value: Any, name: str, *, lower: int = 0, upper: int | None = None) -> int:

@@ -10,11 +10,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recsys import Interactions, LightGCN, SparseMF
+from recsys import Interactions, LightGCN, Recipe, SparseMF
 from recsys.cli import main
-from recsys.recipes import RECIPES, Recipe
+from recsys.recipes import RECIPES
 
 EPOCHS = 8
+MOMENTUM = Recipe(RECIPES["dsl"].fraction, grow="momentum", scope="table")
 
 
 class Killed(Exception):
@@ -53,19 +54,12 @@ MODELS = {
     "default": lambda: SparseMF(budget="30%", dim=16, epochs=EPOCHS),
     "paper": lambda: SparseMF(budget="30%", dim=16, epochs=EPOCHS, recipe="dsl-paper"),
     "prune": lambda: SparseMF(budget="30%", dim=16, epochs=EPOCHS, recipe="prune"),
-    "momentum": lambda: SparseMF(budget="30%", dim=16, epochs=EPOCHS, recipe="momentum"),
+    "momentum": lambda: SparseMF(budget="30%", dim=16, epochs=EPOCHS, recipe=MOMENTUM),
     "adam, early": lambda: SparseMF(
         budget="30%", dim=16, epochs=EPOCHS, optimizer="adam", patience=7, validation=0.2
     ),
     "graph": lambda: LightGCN(budget="30%", dim=8, epochs=EPOCHS),
 }
-
-
-@pytest.fixture(autouse=True)
-def _more_recipes(monkeypatch):
-    more = RECIPES | {"momentum": Recipe(RECIPES["dsl"].fraction, grow="momentum", scope="table")}
-    monkeypatch.setattr("recsys.models.RECIPES", more)
-    monkeypatch.setattr(SparseMF, "recipes", tuple(more))
 
 
 @pytest.mark.parametrize("name", MODELS)

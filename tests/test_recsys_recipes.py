@@ -1,19 +1,24 @@
 """Recipes: the budget at every step of each, and that each does what its name promises."""
 
+import json
+from itertools import product
+
 import naive_recsys as naive
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.base import clone
 
-from recsys import Interactions, SparseMF, dsl, load, steps, stopping
+from recsys import Interactions, LightGCN, Recipe, Schedule, SparseMF, dsl, load, steps, stopping
 from recsys.budget import ROW_FLOOR, share_rows
+from recsys.cli import main
 from recsys.exchange import Tables, exchange
 from recsys.gradient import Kept, OfSamples
 from recsys.losses import LOSSES
 from recsys.optimisers import OPTIMIZERS
-from recsys.recipes import RECIPES, Recipe
+from recsys.recipes import RECIPES
 from recsys.samples import Samples
 from sparsenum.topology import aligned_start
 
@@ -51,25 +56,16 @@ def seen(monkeypatch):
     return rows
 
 
-@pytest.mark.parametrize("recipe", [*DYNAMIC, "static", "aligned", "momentum", "taylor", "share"])
+@pytest.mark.parametrize("recipe", [*DYNAMIC, "static"])
 @pytest.mark.parametrize("budget", [70, 75, "25%", "90%", "100%"])
-def test_the_budget_holds_at_every_step(interactions, seen, monkeypatch, recipe, budget):
-    dynamic = RECIPES["dsl"].fraction
-    more = {
-        "aligned": Recipe(dynamic, start="aligned"),
-        "momentum": Recipe(dynamic, grow="momentum", scope="table"),
-        "taylor": Recipe(dynamic, drop="taylor", scope="global"),
-        "share": Recipe(dynamic, drop="row-share", grow="random", scope="global"),
-    }
-    monkeypatch.setattr("recsys.models.RECIPES", RECIPES | more)
-    monkeypatch.setattr(SparseMF, "recipes", tuple(RECIPES | more))
+def test_the_budget_holds_at_every_step(interactions, seen, recipe, budget):
     model = SparseMF(budget=budget, dim=DIM, epochs=EPOCHS, recipe=recipe)
     model.fit(interactions)
     assert {counts.sum() for counts in seen} == {model.n_weights_}
     assert {entry["weights"] for entry in model.history_} == {model.n_weights_}
     assert {entry["optimiser_floats"] for entry in model.history_} == {model.n_weights_}
     assert model.user_table_.row_counts.min() >= 1
-    scope = (RECIPES | more)[recipe].scope
+    scope = RECIPES[recipe].scope
     n = interactions.n_users
     if scope == "row":
         assert all(np.array_equal(counts, seen[0]) for counts in seen)
@@ -81,6 +77,29 @@ def test_the_budget_holds_at_every_step(interactions, seen, monkeypatch, recipe,
         assert rows_change == (scope != "row")
         between_tables = len({counts[:n].sum() for counts in seen}) > 1
         assert between_tables == (scope == "global")
+
+
+@pytest.mark.parametrize("drop", ["magnitude", "set", "taylor", "row-share"])
+@pytest.mark.parametrize("grow", ["epoch", "batch", "momentum", "random"])
+@pytest.mark.parametrize("scope", ["row", "table", "global"])
+def test_the_budget_holds_whatever_is_chosen(interactions, seen, drop, grow, scope):
+    recipe = Recipe(Schedule("linear", 0.4), drop=drop, grow=grow, scope=scope)
+    model = SparseMF(budget="50%", dim=DIM, epochs=3, recipe=recipe).fit(interactions)
+    assert {counts.sum() for counts in seen} == {model.n_weights_}
+    assert {entry["weights"] for entry in model.history_} == {model.n_weights_}
+    assert {entry["optimiser_floats"] for entry in model.history_} == {model.n_weights_}
+    n = interactions.n_users
+    for epoch, entry in enumerate(model.history_):
+        counts = seen[2 * epoch + 1]
+        groups = {"row": counts, "table": [counts[:n].sum(), counts[n:].sum()]}
+        sizes = groups.get(scope, [counts.sum()])
+        assert entry["grown"] == sum(int(0.4 * (1 - epoch / 3) * size) for size in sizes) > 0
+    if scope == "row":
+        assert all(np.array_equal(counts, seen[0]) for counts in seen)
+    elif scope == "table":
+        assert {counts[:n].sum() for counts in seen} == {seen[0][:n].sum()}
+    else:
+        assert len({tuple(counts) for counts in seen}) > 1
 
 
 def test_pruning_comes_down_to_the_budget_and_stays(interactions, seen):
@@ -122,6 +141,94 @@ def test_recipes_are_reproducible_and_come_back_from_disk(interactions, recipe, 
     back = load(tmp_path / "model.npz")
     assert back.recommend("all", 3).equals(first.recommend("all", 3))
     assert back.parameters() == first.parameters()
+
+
+# Recipes of one's own
+
+OWN = Recipe(Schedule("cosine", 0.4, 0.75), drop="taylor", grow="momentum", scope="table")
+
+
+@pytest.mark.parametrize("kind", ["never", "constant", "linear", "cosine", "cubic"])
+def test_a_schedule_falls_from_its_start_to_zero(kind):
+    schedule = Schedule(kind, 0.4, 0.5)
+    shares = [schedule(progress) for progress in np.linspace(0, 1, 21)]
+    assert shares == sorted(shares, reverse=True)
+    assert shares[0] == (0.0 if kind == "never" else 0.4)
+    assert (shares[9] > 0) == (kind != "never")
+    assert not any(shares[10:])
+    halfway = {"never": 0.0, "constant": 0.4, "linear": 0.2, "cosine": 0.2025, "cubic": 0.05}
+    assert schedule(0.25) == pytest.approx(halfway[kind])
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Recipe(Schedule(kind, np.float32(0.25)), start=start, drop=drop, grow=grow, floor=1)
+        for kind, start, (drop, grow) in product(
+            ["linear", "constant"], ["random", "aligned"], [("set", "batch"), ("taylor", "random")]
+        )
+    ]
+    + [OWN, *RECIPES.values()],
+)
+def test_recipes_come_back_from_their_fields(recipe):
+    fields = json.loads(json.dumps(recipe.fields()))
+    assert Recipe.from_fields(fields) == recipe
+
+
+def test_a_model_with_a_recipe_is_stored_cloned_and_described(interactions, tmp_path, capsys):
+    model = SparseMF(budget="20%", dim=DIM, epochs=3, recipe=OWN).fit(interactions)
+    twin = clone(model)
+    assert twin.get_params() == model.get_params() == model.parameters()
+    assert twin.fit(interactions).recommend("all", 3).equals(model.recommend("all", 3))
+    model.save(tmp_path / "model.npz")
+    back = load(tmp_path / "model.npz")
+    assert back.recipe == OWN
+    assert back.recommend("all", 3).equals(model.recommend("all", 3))
+    assert back.report()["recipe"]["fraction"] == {"kind": "cosine", "start": 0.4, "stop": 0.75}
+    assert main(["inspect", str(tmp_path / "model.npz"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["parameters"]["recipe"] == OWN.fields()
+
+
+def test_a_named_recipe_is_what_its_fields_say(interactions):
+    plan = {"budget": "20%", "dim": DIM, "epochs": 3}
+    named, own = (SparseMF(**plan, recipe=r).fit(interactions) for r in ("rigl", RECIPES["rigl"]))
+    assert named.recommend("all", 3).equals(own.recommend("all", 3))
+
+
+def test_lightgcn_takes_schedule_and_start_and_nothing_else(interactions):
+    plan = {"budget": "40%", "dim": 8, "epochs": 2}
+    model = LightGCN(**plan, recipe=Recipe(Schedule("constant", 0.5))).fit(interactions)
+    assert min(entry["grown"] for entry in model.history_) > 0.2 * model.n_weights_
+    assert {entry["weights"] for entry in model.history_} == {model.n_weights_}
+    with pytest.raises(ValueError, match=r"recipe must exchange by magnitude.* in LightGCN"):
+        LightGCN(**plan, recipe=OWN).fit(interactions)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: Schedule("sine"), ValueError, "Unknown kind 'sine': expected one of 'never'"),
+        (lambda: Schedule("linear", 1.5), ValueError, "start must be from 0 to 1: got 1.5"),
+        (lambda: Schedule("linear", float("nan")), ValueError, "start must be from 0 to 1"),
+        (lambda: Schedule("linear", "all"), TypeError, "start must be a number from 0 to 1"),
+        (lambda: Schedule("linear", 0.5, 0), ValueError, "stop must be above 0"),
+        (lambda: Recipe(lambda progress: 0.5), TypeError, "fraction must be a Schedule: got func"),
+        (lambda: Recipe(excess=0.5), TypeError, "excess must be a Schedule: got float"),
+        (lambda: Recipe(start="warm"), ValueError, "Unknown start 'warm'"),
+        (lambda: Recipe(drop="all"), ValueError, "Unknown drop 'all'"),
+        (lambda: Recipe(grow="up"), ValueError, "Unknown grow 'up'"),
+        (lambda: Recipe(scope="world"), ValueError, "Unknown scope 'world'"),
+        (lambda: Recipe(floor=2), ValueError, "floor must be from 0 to 1: got 2"),
+        (
+            lambda: Recipe(Schedule("linear"), Schedule("cubic")),
+            ValueError,
+            "fraction and excess must not both be there",
+        ),
+    ],
+)
+def test_what_is_no_recipe_is_refused(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
 
 
 # What each choice takes

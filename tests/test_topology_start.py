@@ -54,16 +54,19 @@ def test_one_step_equals_the_dense_one(monkeypatch):
 @pytest.mark.parametrize("shape", [(30, 20), (3, 40), (5, 0), (0, 4)])
 def test_rows_and_columns_come_some_at_a_time(monkeypatch, parts, shape):
     monkeypatch.setattr(start, "BLOCK", 7)
+    monkeypatch.setattr(start, "PIECE", 9)
     monkeypatch.setattr(start, "PARTS", parts)
     A = 3 * taken(*shape, 0.3, 0)
     A[:, : shape[1] // 2] = 0  # columns without entries, too
     matrix = strategies.from_dense(A)
     for side, expected in ((start._Rows, A), (start._Columns, A.T)):
-        blocks = list(side(matrix, np.log1p).blocks())
-        assert all(rows.shape[0] <= 7 for _, rows in blocks)
-        sizes = [rows.shape[0] for _, rows in blocks]
-        assert [first for first, _ in blocks] == np.cumsum([0, *sizes])[: len(blocks)].tolist()
-        got = [rows.to_dense() for _, rows in blocks]
+        firsts, got = [], []
+        for first, rows in side(matrix, np.log1p).blocks():  # a block goes with the next
+            assert rows.shape[0] <= 7
+            assert rows.nnz <= 9 or rows.shape[0] == 1
+            firsts.append(first)
+            got.append(rows.to_dense())
+        assert firsts == np.cumsum([0, *map(len, got)])[: len(got)].tolist()
         np.testing.assert_allclose(np.concatenate([*got, expected[:0]]), np.log1p(expected), 1e-6)
         sums = np.log1p(expected).sum(axis=1)
         roots = 1 / np.sqrt(np.where(sums == 0, 1, sums))

@@ -5,7 +5,10 @@ import numpy as np
 from sparsenum._numba import kernel
 
 __all__ = [
+    "add_kept",
+    "add_rows",
     "best_in_rows",
+    "carry",
     "fill_columns",
     "free_scores",
     "merge_rows",
@@ -48,22 +51,24 @@ def weaker(score, p, q):
 
 
 @kernel
-def weakest_in_groups(score, starts, quota, keep):
-    """Clear keep at the quota[i] weakest entries of each group starts[i]..starts[i+1] (Hoare)."""
-    order = np.empty(score.size, np.int64)
+def weakest_in_groups(score, starts, quota, order, keep):
+    """Clear keep at the quota[i] weakest entries of each group starts[i]..starts[i+1] (Hoare).
+
+    order is scratch, as long as the largest group.
+    """
     for i in range(starts.size - 1):
-        start, stop = np.int64(starts[i]), np.int64(starts[i + 1])
-        for p in range(start, stop):
+        start, size, wanted = np.int64(starts[i]), np.int64(starts[i + 1] - starts[i]), quota[i]
+        group = score[start : start + size]
+        for p in range(size):
             order[p] = p
-        wanted = start + quota[i]
-        left, right = start, stop - 1
-        while left < right and start < wanted < stop:
+        left, right = 0, size - 1
+        while left < right and 0 < wanted < size:
             pivot = order[(left + right) // 2]
             p, q = left, right
             while p <= q:
-                while weaker(score, order[p], pivot):
+                while weaker(group, order[p], pivot):
                     p += 1
-                while weaker(score, pivot, order[q]):
+                while weaker(group, pivot, order[q]):
                     q -= 1
                 if p <= q:
                     order[p], order[q] = order[q], order[p]
@@ -75,8 +80,8 @@ def weakest_in_groups(score, starts, quota, keep):
                 left = p
             else:
                 break
-        for p in range(start, wanted):
-            keep[order[p]] = False
+        for p in range(wanted):
+            keep[start + order[p]] = False
 
 
 @kernel
@@ -100,9 +105,10 @@ def free_scores(block, first, indptr, indices, keep, seed):
 def best_in_rows(block, first, starts, columns):
     """Write the columns of the best scores of row first + i to columns[starts[..]:starts[.. + 1]].
 
-    Ties go to the lower column.
+    They are sorted. Ties for a place go to the lower column.
     """
     best = np.empty(block.shape[1], block.dtype)
+    is_best = np.zeros(block.shape[1], np.bool_)
     for i in range(block.shape[0]):
         offset = starts[first + i]
         quota = starts[first + i + 1] - offset
@@ -120,6 +126,25 @@ def best_in_rows(block, first, starts, columns):
             columns[offset + place] = column
             if found < quota:
                 found += 1
+        for p in range(offset, offset + found):
+            is_best[columns[p]] = True
+        p = offset
+        for column in range(block.shape[1]):
+            if is_best[column]:
+                is_best[column] = False
+                columns[p] = column
+                p += 1
+
+
+@kernel
+def add_kept(indptr, keep, starts):
+    """Add to starts[i] how many entries are kept in the rows before row i."""
+    total = 0
+    for i in range(indptr.size - 1):
+        starts[i] += np.uint64(total)
+        for p in range(indptr[i], indptr[i + 1]):
+            total += keep[p]
+    starts[-1] += np.uint64(total)
 
 
 @kernel
@@ -143,6 +168,22 @@ def merge_rows(indptr, indices, keep, born_starts, born, new_indptr, new_indices
             source[q] = -1
             b += 1
             q += np.uint64(1)
+
+
+@kernel
+def carry(source, old, new):
+    """Write old[source[q]] to new[q], but where source[q] is below zero."""
+    for q in range(source.size):
+        if source[q] >= 0:
+            new[q] = old[source[q]]
+
+
+@kernel
+def add_rows(indptr, data, sums):
+    """Add up the entries of each row."""
+    for i in range(indptr.size - 1):
+        for p in range(indptr[i], indptr[i + 1]):
+            sums[i] += data[p]
 
 
 @kernel

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sparsenum._check import whole
 from sparsenum.sparse import CSR
 from sparsenum.topology import _cpu
+from sparsenum.topology.score import spared
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +21,13 @@ class Rewiring:
     ----------
     indptr, indices : ndarray
         The new pattern, columns sorted within rows.
-    source : ndarray of int64, shape (nnz,)
+    source : ndarray of int32, or of int64 if the old pattern takes it, shape (nnz,)
         Position of each entry in the old pattern; -1 for a newborn.
     """
 
     indptr: NDArray[np.uint64]
     indices: NDArray[np.unsignedinteger[Any]]
-    source: NDArray[np.int64]
+    source: NDArray[np.signedinteger[Any]]
 
     @property
     def n_grown(self) -> int:
@@ -36,8 +37,7 @@ class Rewiring:
     def carry(self, state: NDArray[Any], newborn: float = 0.0) -> NDArray[Any]:
         """Move one number per entry (weight, optimiser state) along; newborns start fresh."""
         moved = np.full(self.source.size, newborn, state.dtype)
-        survives = self.source >= 0
-        moved[survives] = state[self.source[survives]]
+        _cpu.carry(self.source, state, moved)
         return moved
 
     def split(self, rows: int, entries: int) -> tuple["Rewiring", "Rewiring"]:
@@ -49,7 +49,7 @@ class Rewiring:
             Rewiring(
                 self.indptr[rows:] - self.indptr[rows],
                 self.indices[at:],
-                np.where(below < 0, below, below - entries),
+                np.where(below < 0, below, below - below.dtype.type(entries)),
             ),
         )
 
@@ -203,19 +203,17 @@ def _without_weakest(
             f"keep_score must hold one number for each of the {table.nnz} entries: got shape "
             f"{keep_score.shape}"
         )
-    keep = np.ones(table.nnz, np.bool_)
-    _cpu.weakest_in_groups(keep_score, starts, quota, keep)
-    return keep, quota
+    return spared(keep_score, starts, quota), quota
 
 
 def _merged(
     table: CSR, keep: NDArray[np.bool_], born_starts: NDArray[np.int64], born: NDArray[Any]
 ) -> Rewiring:
-    running = np.zeros(table.nnz + 1, np.int64)
-    np.cumsum(keep, out=running[1:])
-    new_indptr = (running[table.indptr.view(np.int64)] + born_starts).astype(np.uint64)
+    new_indptr = born_starts.astype(np.uint64)
+    _cpu.add_kept(table.indptr, keep, new_indptr)
     new_indices = np.empty(int(new_indptr[-1]), table.indices.dtype)
-    source = np.empty(new_indices.size, np.int64)
+    position: Any = np.int32 if table.nnz < 2**31 else np.int64
+    source = np.empty(new_indices.size, position)
     _cpu.merge_rows(
         table.indptr, table.indices, keep, born_starts, born, new_indptr, new_indices, source
     )
@@ -249,8 +247,7 @@ def _best_by_row(
     columns = np.empty(starts[-1], dtype)
     for first, block in blocks:
         _cpu.best_in_rows(block, first, starts, columns)
-    rows = np.repeat(np.arange(quota.size), quota)
-    return starts, columns[np.lexsort((columns, rows))]
+    return starts, columns
 
 
 def _best_of_all(

@@ -141,7 +141,20 @@ def protect_rows(table: CSR, scores: Scores, floor: int) -> Scores:
         The scores, infinite where protected; ties protect the later entry.
     """
     quota = np.maximum(table.row_counts - whole(floor, "floor"), 0)
-    protected = np.ones(table.nnz, np.bool_)
-    _cpu.weakest_in_groups(scores, table.indptr, quota, protected)
+    protected = spared(scores, table.indptr, quota)
     guarded: Scores = np.where(protected, scores.dtype.type(np.inf), scores)
     return guarded
+
+
+def spared(
+    scores: Scores, starts: NDArray[np.uint64], quota: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Return which entries are not among the quota[i] weakest of group starts[i]..starts[i + 1].
+
+    Ties give up the earlier entry.
+    """
+    kept = np.ones(scores.size, np.bool_)
+    largest = int(np.diff(starts.view(np.int64)).max(initial=0))
+    order = np.empty(largest, np.uint32 if largest < 2**32 else np.int64)
+    _cpu.weakest_in_groups(scores, starts, quota, order, kept)
+    return kept

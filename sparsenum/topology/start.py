@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from sparsenum._check import whole
 from sparsenum.sparse import CSR, rows_times_sparse
 from sparsenum.topology import _cpu
-from sparsenum.topology.score import rows_of
 
 BLOCK = 256  # rows of a product that exist at a time
+PIECE = 2**14  # entries that are turned into others at a time; a row's come together
 PARTS = 8  # in which the columns of a matrix are turned into rows
 NEGLIGIBLE = 1e-6  # eigenvalues below this share of the largest are noise of float32
 
@@ -159,7 +159,6 @@ def strongest(
         columns = np.empty(starts[-1] - starts[0], indices.dtype)
         _cpu.best_in_rows(np.abs(block), 0, starts - starts[0], columns)
         rows = np.repeat(np.arange(len(block)), np.diff(starts))
-        columns = columns[np.lexsort((columns, rows))]
         indices[starts[0] : starts[-1]] = columns
         data[starts[0] : starts[-1]] = block[rows, columns]
         first += len(block)
@@ -177,18 +176,24 @@ class _Rows:
 
     def blocks(self) -> Iterator[tuple[int, CSR]]:
         indptr, m = self.matrix.indptr, self.matrix.shape[1]
-        for first in range(0, self.matrix.shape[0], BLOCK):
-            starts = indptr[first : first + BLOCK + 1]
+        first = 0
+        while first < indptr.size - 1:
+            full = int(np.searchsorted(indptr, indptr[first] + np.uint64(PIECE), "right"))
+            starts = indptr[first : min(max(full, first + 2), first + BLOCK + 1)]
             some = slice(int(starts[0]), int(starts[-1]))
             data = self.matrix.data[some]
             data = data if self.value is None else self.value(data)
             columns = self.matrix.indices[some]
             yield first, CSR(starts - starts[0], columns, data, (starts.size - 1, m))
+            first += starts.size - 1
 
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """The columns of a matrix in the same way; of its transpose a part exists at a time."""
+    """The columns of a matrix in the same way; of its transpose a part exists at a time.
+
+    A block is good until the next is asked for.
+    """
 
     matrix: CSR
     value: Callable[[NDArray[Any]], NDArray[Any]] | None
@@ -198,12 +203,11 @@ class _Columns:
         n, m = self.matrix.shape
         ends = np.append(0, np.cumsum(self.matrix.column_counts))
         cuts = np.searchsorted(ends, np.arange(1, PARTS) * (self.matrix.nnz / PARTS))
-        for first, stop in pairwise(np.unique([0, *cuts, m])):
+        bounds = np.unique([0, *cuts, m])
+        room = int(np.diff(ends[bounds]).max(initial=0))
+        rows, values = np.empty(room, np.uint32), np.empty(room, data.dtype)  # of one part, in turn
+        for first, stop in pairwise(bounds):
             starts = (ends[first : stop + 1] - ends[first]).astype(np.uint64)
-            rows, values = (
-                np.empty(int(starts[-1]), np.uint32),
-                np.empty(int(starts[-1]), data.dtype),
-            )
             _cpu.fill_columns(indptr, indices, data, first, starts[:-1].copy(), rows, values)
             part = CSR(starts, rows, values, (int(stop - first), n))
             for start, block in _Rows(part, self.value).blocks():
@@ -212,7 +216,10 @@ class _Columns:
 
 def _root_sums(A: "_Rows | _Columns") -> NDArray[np.float32]:
     """Return one over the root of each row's sum, and 1 for empty rows."""
-    sums = [np.bincount(rows_of(rows), rows.data, rows.shape[0]) for _, rows in A.blocks()]
+    sums = []
+    for _, rows in A.blocks():
+        sums.append(np.zeros(rows.shape[0]))
+        _cpu.add_rows(rows.indptr, rows.data, sums[-1])
     totals = np.concatenate([*sums, np.empty(0)])
     totals[totals == 0] = 1.0
     roots: NDArray[np.float32] = (1 / np.sqrt(totals)).astype(np.float32)
