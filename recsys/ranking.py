@@ -51,12 +51,18 @@ class Metrics:
 
 
 def rank(
-    scores: Scores, held: CSR, seen: CSR, k: int, popularity: NDArray[np.float64] | None = None
+    scores: Scores,
+    held: CSR,
+    seen: CSR,
+    k: int,
+    popularity: NDArray[np.float64] | None = None,
+    permitted: NDArray[np.int64] | None = None,
 ) -> Metrics:
     """Return the metrics of each user with held-out items.
 
     Items in a user's row of `seen` are neither ranked nor counted as held out; `popularity` holds
-    the share of users who took each item, by default that of `seen`.
+    the share of users who took each item, by default that of `seen`. Lists hold `permitted` items
+    only, by default all.
     """
     held = without(held, seen)
     counts = held.row_counts
@@ -66,7 +72,7 @@ def rank(
     ideal = np.concatenate([[0.0], np.cumsum(discount)])
     shown = np.zeros(held.shape[1] + 1, np.int64)
     parts: list[NDArray[np.float64]] = [np.empty((6, 0))]
-    for rows, best in top_items(scores, users, k, seen):
+    for rows, best in top_items(scores, users, k, seen, permitted):
         row = np.repeat(rows, k).astype(np.uint32)
         flat = np.empty(best.indices.size, np.bool_)
         _cpu.mark_seen(held.indptr, held.indices, row, best.indices.ravel(), flat)
@@ -92,9 +98,11 @@ def rank(
     return Metrics(k, users, counts[users], per_user, shown[:-1])
 
 
-def ranking_metrics(scores: Scores, held: CSR, seen: CSR, k: int) -> dict[str, Any]:
+def ranking_metrics(
+    scores: Scores, held: CSR, seen: CSR, k: int, permitted: NDArray[np.int64] | None = None
+) -> dict[str, Any]:
     """Return mean Recall@k and NDCG@k over the users with held-out items, as LightGCN has them."""
-    means = rank(scores, held, seen, k).means()
+    means = rank(scores, held, seen, k, permitted=permitted).means()
     return {name: means[name] for name in (f"recall@{k}", f"ndcg@{k}", "users")}
 
 

@@ -1,6 +1,7 @@
 """Kernels that learn the sources of one target item after another from who took what.
 
-Users and items come as (indptr, indices): the items of each user, the users of each item.
+Users and items come as (indptr, indices): the items of each user, the users of each item. The
+order of the users is drawn by lot, so that the first of them are a sample.
 """
 
 import math
@@ -9,24 +10,28 @@ import numpy as np
 
 from sparsenum._numba import kernel
 
-__all__ = ["fill_holders", "learn_targets"]
-
-ALL = 2**32  # of the values of a lot
+__all__ = ["fill_sides", "learn_targets"]
 
 
 @kernel
-def fill_holders(indptr, indices, cursor, holders, reach):
-    """List the users of each item, ascending; cursor (n_items,) holds where each list starts.
+def fill_sides(order, pattern, users, cursor, holders, reach):
+    """Copy a pattern with its users in another order, and list the users of each item.
 
-    Add up in reach (n_items,) how many other items the users of each have taken.
+    users are the (indptr, indices) to fill, the first filled already; cursor (n_items,) holds
+    where each list of holders starts. Add up in reach (n_items,) how many other items the users of
+    each have taken.
     """
-    for user in range(indptr.size - 1):
-        others = indptr[user + 1] - indptr[user] - np.uint64(1)
-        for p in range(indptr[user], indptr[user + 1]):
-            item = indices[p]
+    for user in range(order.size):
+        p, q = pattern[0][order[user]], users[0][user]
+        others = users[0][user + 1] - q - np.uint64(1)
+        while q < users[0][user + 1]:
+            item = pattern[1][p]
+            users[1][q] = item
             holders[cursor[item]] = user
             cursor[item] += np.uint64(1)
             reach[item] += others
+            p += np.uint64(1)
+            q += np.uint64(1)
 
 
 @kernel
@@ -111,20 +116,17 @@ def best_rivals(score, met, pool):
 
 
 @kernel
-def left_out(user, limit):
-    """Return whether a user is not in a sample of limit / 2^32 of all."""
-    return limit < ALL and lot(user, 0) >= limit
-
-
-@kernel
 def list_users(pool, items, limit, counts, listed):
-    """Count in counts (n_users,) how many of the pool each user took; return how many did."""
+    """Count in counts (n_users,) how many of the pool each user below a limit took.
+
+    listed receives these users; return how many they are.
+    """
     n_listed = 0
     for item in pool:
         for p in range(items[0][item], items[0][item + np.uint32(1)]):
             user = items[1][p]
-            if left_out(user, limit):
-                continue
+            if user >= limit:
+                break
             if counts[user] == 0:
                 listed[n_listed] = user
                 n_listed += 1
@@ -139,8 +141,8 @@ def list_places(pool, items, limit, ends, places):
         item = pool[a]
         for p in range(items[0][item], items[0][item + np.uint32(1)]):
             user = items[1][p]
-            if left_out(user, limit):
-                continue
+            if user >= limit:
+                break
             places[ends[user]] = a
             ends[user] += 1
 
@@ -149,14 +151,15 @@ def list_places(pool, items, limit, ends, places):
 def overlaps(pool, items, weight, most, ends, listed):
     """Return the weights of the users that each two items of a pool share, below the diagonal.
 
-    Where the items of the pool have more than `most` users, added up, about so many are drawn by
-    lot. ends (n_users,) is zero before and after; listed (n_users,) is scratch.
+    Where the items of the pool have more than `most` users, added up, about so many are read: the
+    first users stand for all, as their order is drawn by lot. ends (n_users,) is zero before and
+    after; listed (n_users,) is scratch.
     """
     reads = 0.0
     for item in pool:
         reads += items[0][item + np.uint32(1)] - items[0][item]
-    part = min(1.0, most / reads)
-    limit = np.uint64(part * ALL)
+    limit = np.uint32(math.ceil(min(1.0, most / reads) * weight.size))
+    part = limit / weight.size
     n_listed = list_users(pool, items, limit, ends, listed)
     end = 0
     for user in listed[:n_listed]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.items import _cpu_graph
+from recsys.items.sides import Sides
 from sparsenum._threads import BLOCK, by_rows
 from sparsenum.sparse import CSR, transpose
 from sparsenum.sparse.formats import index_type
@@ -19,7 +20,8 @@ FLOOR = 2  # sources of a target, where the budget and the data allow them
 WIDEST, TIMES_MEAN = 1024, 8
 # What is read for one target: items of its users in all, items of one user, and users of the pool
 # of its sources, those of each item counted. Beyond that, samples say nearly as much.
-MOST_ITEMS, LONGEST, MOST_USERS = 2**20, 512, 2**18
+MOST_ITEMS, LONGEST, MOST_USERS = 2**20, 512, 2**17
+READ_OF_A_USER = 5  # what it costs to read a user of a pool and add up what they share
 WITHOUT_END = 2**62
 PARTS = 256  # parts of the targets: enough to share among threads, few enough to clear scratch for
 
@@ -60,10 +62,11 @@ class GraphRule:
 
 
 def learn_graph(
-    matrix: CSR,
+    matrix: CSR | Sides,
     weights: int,
     rule: GraphRule,
     *,
+    targets: NDArray[np.bool_] | None = None,
     n_threads: int = 1,
     on_block: Callable[[float], None] | None = None,
 ) -> CSR:
@@ -83,12 +86,15 @@ def learn_graph(
 
     Parameters
     ----------
-    matrix : CSR, shape (n_users, n_items)
-        What users took; only the pattern counts.
+    matrix : CSR, shape (n_users, n_items), or Sides
+        What users took; only the pattern counts. Where it serves several times, its sides do.
     weights : int
         Edges in all. If fewer pairs of items share a user, all of these are edges.
     rule : GraphRule
         Exponents and choices.
+    targets : ndarray of bool, shape (n_items,), optional
+        The targets to learn, as a sample of what the others would get: the edges of these
+        alone, about as many as they have among `weights` edges of all.
     n_threads : int, default 1
         Threads that share the targets; the result does not depend on it.
     on_block : callable, optional
@@ -109,13 +115,25 @@ def learn_graph(
     .. [1] Steck, "Embarrassingly shallow autoencoders for sparse data", WWW 2019; Ning, Karypis,
        "SLIM: Sparse linear methods for top-N recommender systems", ICDM 2011.
     """
+    sides = Sides.of(matrix) if isinstance(matrix, CSR) else matrix
     # Samples of long histories may hide pairs, which only matters if all pairs are wanted.
     for limits in ((MOST_ITEMS, LONGEST), (WITHOUT_END, WITHOUT_END)):
-        learner = _Learner.of(matrix, rule, limits, n_threads, on_block)
-        edges = learner.refilled(learner.learned(learner.quota(weights)), weights)
+        learner = _Learner.of(sides, rule, limits, n_threads, on_block)
+        quota = learner.quota(weights)
+        if targets is not None:
+            return learner.graph(learner.refilled(learner.learned(quota * targets, targets), 0))
+        edges = learner.refilled(learner.learned(quota), weights)
         if edges.sources.size == weights or not learner.samples:
             break
     return learner.graph(edges)
+
+
+def work_of_graph(sides: Sides, weights: int) -> float:
+    """Return about how many items and users are read to learn a graph, in reads of items."""
+    counts = sides.counts.astype(np.float64)
+    typical = float(counts @ counts) / max(float(counts.sum()), 1.0)  # users of an item taken
+    pools = min(weights * typical, counts.size * float(MOST_USERS))
+    return float(np.minimum(sides.reach, MOST_ITEMS).sum()) + READ_OF_A_USER * pools
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,24 +162,19 @@ class _Learner:
     @classmethod
     def of(
         cls,
-        matrix: CSR,
+        sides: Sides,
         rule: GraphRule,
         limits: tuple[int, int],
         n_threads: int,
         on_block: Callable[[float], None] | None,
     ) -> "_Learner":
-        counts = matrix.column_counts
-        indptr = np.zeros(counts.size + 1, np.uint64)
-        np.cumsum(counts, out=indptr[1:], dtype=np.uint64)
-        holders = np.empty(matrix.nnz, index_type(matrix.shape[0]))
-        reach = np.zeros(counts.size, np.uint64)
-        _cpu_graph.fill_holders(matrix.indptr, matrix.indices, indptr[:-1].copy(), holders, reach)
-        lengths = np.maximum(matrix.row_counts, 1)
+        counts, reach = sides.counts, sides.reach
+        lengths = np.maximum(sides.lengths, 1)
         weight = (lengths**-rule.user_power).astype(np.float32)
-        mean = float(matrix.row_counts @ weight) / max(matrix.nnz, 1)
+        mean = float(sides.lengths @ weight) / max(int(counts.sum()), 1)
         users = np.maximum(counts, 1)
         scales = (users**-rule.select_power).astype(np.float32), users**-rule.source_power
-        pattern = (matrix.indptr, matrix.indices), (indptr, holders), weight, scales, reach
+        pattern = sides.users, sides.items, weight, scales, reach
         most_items, longest = limits
         constants = (
             (np.uint64(most_items), np.uint64(longest)),
@@ -214,7 +227,7 @@ class _Learner:
         quota = np.diff(edges.starts)
         found = np.minimum(quota, edges.met)
         room = edges.met - found
-        rest = min(weights - int(found.sum()), int(room.sum()))
+        rest = min(max(weights - int(found.sum()), 0), int(room.sum()))
         extra = allocate(rest, self.counts**self.rule.row_power, upper=room)
         same = extra == 0
         if same.all() and (found == quota).all():

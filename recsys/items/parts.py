@@ -61,14 +61,20 @@ def factors_of(table: CSR, counts: NDArray[Any], rule: LatentRule, mix: float = 
     )
 
 
-def level(taken: CSR, graph: CSR, factors: Factors) -> float:
-    """Return by what a graph's scores are to be multiplied to be as large as those of factors."""
+def level(
+    taken: CSR, graph: CSR, factors: Factors, permitted: NDArray[np.int64] | None = None
+) -> float:
+    """Return by what a graph's scores are to be multiplied to be as large as those of factors.
+
+    Where only some items are permitted, lists are looked at that are so much shorter.
+    """
     n_users, n_items = taken.shape
     rows = np.unique(np.linspace(0, n_users - 1, LEVEL_USERS).astype(np.int64))
-    k = min(LEVEL_PLACE, n_items)
+    share = 1.0 if permitted is None else permitted.size / n_items
+    k = min(max(round(LEVEL_PLACE * share), 1), n_items)
     means = []
     for tables in (ItemTables(graph, None), ItemTables(None, factors)):
-        last = HistoryScores(taken, tables).best(rows, k, taken, None).data[:, -1]
+        last = HistoryScores(taken, tables).best(rows, k, taken, permitted).data[:, -1]
         used = np.isfinite(last) & (last > 0)
         means.append(float(last[used].mean()) if used.any() else 0.0)
     return means[1] / means[0] if min(means) > 0 else 1.0

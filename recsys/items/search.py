@@ -1,26 +1,34 @@
 """Choosing how to learn and mix the parts of a blend: a short climb on held-out pairs."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from itertools import cycle
 
 import numpy as np
+from numpy.typing import NDArray
 
-from recsys.items.graph import GraphRule, learn_graph
+from recsys.items.graph import GraphRule, learn_graph, work_of_graph
 from recsys.items.latent import LatentRule, learn_factors
 from recsys.items.parts import Plan, factors_of, level
 from recsys.items.scoring import Factors, HistoryScores, ItemTables
+from recsys.items.sides import Sides
 from recsys.ranking import ranking_metrics
 from sparsenum.sparse import CSR
 
 K = 20  # length of the lists that are judged,
 SHORT = 10  # or of a catalogue so many times as long: lists of all items say nothing
-JUDGES = 2000  # users whose held-out items judge a trial, at most
+SHORTEST = 2  # of a share of the items, in proportion, but not shorter
+JUDGES = 5000  # users whose held-out items judge a trial, at most, or more if of few items
+WORK = 2.0**30  # of a trial graph, in items read: some seconds; beyond, few targets stand for all,
+LEAST_SHARE = 0.05  # but not fewer than these
 LONG = 100  # items of a mean history from which on low ridges, exploring and narrow factors pay
 
-# What did best on check-ins and on films; `GraphRule()` is what does well on all.
-PLACES = GraphRule(0.46, 0.26, 0.39, 0.41, 34.0, 0.75)
+# What did best beside factors: on check-ins and reviews, and on films; `GraphRule()`, for shops,
+# is what does well alone. And what did best alone on check-ins.
+PLACES = GraphRule(ridge=10.0, target_power=0.2)
 FILMS = GraphRule(0.5, 0.3, 0.5, 0.5, 1.0, 0.3, 2.0)
+VISITS = GraphRule(0.46, 0.26, 0.39, 0.41, 34.0, 0.75)
+STARTS = (GraphRule(), PLACES, FILMS, VISITS)
 STEPS = {
     "select_power": 0.15,
     "target_power": 0.15,
@@ -30,7 +38,8 @@ STEPS = {
     "source_power": 0.1,
 }
 DIMS = {False: (256, 128), True: (64, 128)}  # by whether histories are long
-MORE_EPOCHS = 8
+LARGE = 2**22  # pairs from which on widths are compared after few epochs
+EPOCHS = {False: (5, 8), True: (2, 5)}  # of all widths and of the best, by whether pairs are many
 POWER_STEPS = (0.2, 0.1)  # of popularity
 MIXES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 
@@ -48,7 +57,7 @@ class Trial:
     k : int
         Length of the lists.
     recall, ndcg : float
-        How good its lists were.
+        How good they were.
     """
 
     part: str
@@ -68,25 +77,59 @@ class Trial:
 
 
 class Judge:
-    """Judges what is learned from `base` by the lists of some users and their held-out items."""
+    """Judges what is learned from `base` by the lists of some users and their held-out items.
 
-    def __init__(self, base: CSR, held: CSR) -> None:
+    Where only a share of the items are targets, no other stands in a list, and lists are so much
+    shorter: they hold about what longer ones of all items would hold of the targets.
+    """
+
+    def __init__(self, base: CSR, held: CSR, targets: NDArray[np.bool_]) -> None:
         self.base, self.counts = base, base.column_counts
+        share = float(targets.mean())
+        self.permitted = None if share == 1 else np.flatnonzero(targets)
+        k = min(K, max(base.shape[1] // SHORT, 1))
+        self.k = max(round(k * share), min(k, SHORTEST))
+        held = _only(held, targets[held.indices])
         asked = np.flatnonzero(held.row_counts)
-        few = asked[np.linspace(0, asked.size - 1, min(asked.size, JUDGES)).astype(np.int64)]
+        most = round(JUDGES / share)
+        few = asked[np.linspace(0, asked.size - 1, min(asked.size, most)).astype(np.int64)]
         heard = np.zeros(held.shape[0], np.bool_)
         heard[few] = True
-        kept = np.repeat(heard, held.row_counts)
-        indptr = np.zeros(held.shape[0] + 1, np.uint64)
-        np.cumsum(held.row_counts * heard, out=indptr[1:], dtype=np.uint64)
-        self.held = CSR(indptr, held.indices[kept], held.data[kept], held.shape)
+        self.held = _only(held, np.repeat(heard, held.row_counts))
 
     def look(self, part: str, plan: Plan, graph: CSR | None, factors: Factors | None) -> Trial:
         """Return how good the lists of a graph, of factors or of both are."""
-        k = min(K, max(self.base.shape[1] // SHORT, 1))
         scores = HistoryScores(self.base, ItemTables(graph, factors))
-        found = ranking_metrics(scores, self.held, self.base, k)
-        return Trial(part, plan, k, found[f"recall@{k}"] or 0.0, found[f"ndcg@{k}"] or 0.0)
+        found = ranking_metrics(scores, self.held, self.base, self.k, self.permitted)
+        recall, ndcg = (found[f"{name}@{self.k}"] or 0.0 for name in ("recall", "ndcg"))
+        return Trial(part, plan, self.k, recall, ndcg)
+
+    def blended(self, part: str, plan: Plan, graph: CSR, table: CSR) -> Trial:
+        """Return how good the lists of both are, mixed as planned."""
+        alone = factors_of(table, self.counts, plan.factors)
+        ratio = level(self.base, graph, alone, self.permitted)
+        scaled = graph.with_data(np.float32((1 - plan.mix) * ratio) * graph.data)
+        return self.look(part, plan, scaled, factors_of(table, self.counts, plan.factors, plan.mix))
+
+
+def _only(matrix: CSR, kept: NDArray[np.bool_]) -> CSR:
+    """Return some entries of a matrix."""
+    before = np.concatenate([[0], np.cumsum(kept)])
+    indptr = before[matrix.indptr.view(np.int64)].astype(np.uint64)
+    return CSR(indptr, matrix.indices[kept], matrix.data[kept], matrix.shape)
+
+
+def targets_to_try(sides: Sides, weights: int) -> NDArray[np.bool_]:
+    """Return which targets are learned in a trial: all, or a share that costs about `WORK`.
+
+    They are spread over all popularities.
+    """
+    share = min(max(WORK / work_of_graph(sides, weights), LEAST_SHARE), 1.0)
+    n_items = sides.counts.size
+    steps = np.floor(np.arange(n_items + 1) * share + 0.5)
+    targets = np.empty(n_items, np.bool_)
+    targets[np.argsort(sides.counts, kind="stable")] = np.diff(steps) > 0
+    return targets
 
 
 def first_plan(matrix: CSR, graph_share: float) -> Plan:
@@ -106,36 +149,47 @@ def search(
 ) -> Generator[Trial, None, Plan]:
     """Yield each trial, and return the best plan.
 
-    The graph, the cheaper part, is climbed first: one exponent after the other is moved up or
-    down where that makes lists better, until `trials` graphs have been learned. Then factors are
-    learned once for each width, and their power of popularity, which takes no learning, is chosen
-    with each. The mix comes last.
+    Factors are learned once for each width, the best for longer; their power of popularity, which
+    takes no learning, is chosen with each. Then the graph is climbed, in the blend with these
+    factors, as what is good alone need not be what they lack: one exponent after the other is
+    moved up or down where that makes lists better, until `trials` graphs have been learned. The
+    mix comes last. Where interactions are very many, the graphs of trials are learned for some
+    targets only.
     """
-    judge = Judge(base, held)
     n_graph = round(start.graph_share * weights)
     plan, graph, table = start, None, None
-    if n_graph:
-        plan, graph = yield from _climb(judge, plan, n_graph, trials, n_threads)
     if weights - n_graph:
-        plan, table = yield from _widths(judge, plan, weights - n_graph, n_threads)
+        everything = Judge(base, held, np.ones(base.shape[1], np.bool_))
+        plan, table = yield from _widths(everything, plan, weights - n_graph, n_threads)
+    if n_graph:
+        sides = Sides.of(base)
+        targets = targets_to_try(sides, n_graph)
+        judge = Judge(base, held, targets)
+
+        def learn(rule: GraphRule) -> CSR:
+            return learn_graph(sides, n_graph, rule, targets=targets, n_threads=n_threads)
+
+        plan, graph = yield from _climb(judge, plan, learn, table, trials)
     if graph is not None and table is not None:
         plan = yield from _mixes(judge, plan, graph, table)
     return plan
 
 
 def _climb(
-    judge: Judge, plan: Plan, weights: int, trials: int, n_threads: int
+    judge: Judge, plan: Plan, learn: Callable[[GraphRule], CSR], table: CSR | None, trials: int
 ) -> Generator[Trial, None, tuple[Plan, CSR]]:
     """Try rules for the graph, and return the plan with the best, and its graph."""
 
     def attempt(rule: GraphRule) -> tuple[Trial, CSR]:
-        graph = learn_graph(judge.base, weights, rule, n_threads=n_threads)
-        return judge.look("graph", replace(plan, graph=rule), graph, None), graph
+        graph, tried = learn(rule), replace(plan, graph=rule)
+        if table is None:
+            return judge.look("graph", tried, graph, None), graph
+        return judge.blended("graph", tried, graph, table), graph
 
     best, graph = attempt(plan.graph)
     yield best
     tried = {plan.graph}
-    starts = [rule for rule in (GraphRule(), PLACES, FILMS) if rule != plan.graph]
+    starts = [rule for rule in STARTS if rule != plan.graph]
     fields, idle = cycle(STEPS), 0
     while len(tried) < trials and idle < len(STEPS):
         if starts:
@@ -168,6 +222,7 @@ def _widths(
 ) -> Generator[Trial, None, tuple[Plan, CSR]]:
     """Learn factors of some widths, the best for longer; return the best plan, and its table."""
     found: list[tuple[Trial, CSR]] = []
+    epochs, more = EPOCHS[judge.base.nnz >= LARGE]
 
     def attempt(rule: LatentRule) -> Generator[Trial, None, None]:
         room = judge.base.shape[1] * rule.dim
@@ -176,9 +231,9 @@ def _widths(
         found.append((trial, table))
 
     for dim in DIMS[has_long_histories(judge.base)]:
-        yield from attempt(replace(plan.factors, dim=dim))
+        yield from attempt(replace(plan.factors, dim=dim, epochs=epochs))
     best = max(found, key=lambda one: one[0].worth)[0].plan.factors
-    yield from attempt(replace(best, epochs=MORE_EPOCHS))
+    yield from attempt(replace(best, epochs=more))
     trial, table = max(found, key=lambda one: one[0].worth)
     return trial.plan, table
 
@@ -202,11 +257,8 @@ def _powers(judge: Judge, plan: Plan, table: CSR) -> Generator[Trial, None, Tria
 
 def _mixes(judge: Judge, plan: Plan, graph: CSR, table: CSR) -> Generator[Trial, None, Plan]:
     """Try shares of the factors in the score, and return the best plan."""
-    ratio = level(judge.base, graph, factors_of(table, judge.counts, plan.factors))
     trials = []
     for mix in MIXES:
-        scaled = graph.with_data(np.float32((1 - mix) * ratio) * graph.data)
-        factors = factors_of(table, judge.counts, plan.factors, mix)
-        trials.append(judge.look("mix", replace(plan, mix=mix), scaled, factors))
+        trials.append(judge.blended("mix", replace(plan, mix=mix), graph, table))
         yield trials[-1]
     return max(trials, key=lambda trial: trial.worth).plan
