@@ -110,6 +110,7 @@ def test_an_interrupted_command_says_how_to_go_on(table, tmp_path, capsys):
 
     def command(out, *more):
         columns = ["--user", "user", "--item", "item", "--budget", "30%", "--dim", "16"]
+        columns += ["--model", "dsl-mf"]
         return ["train", str(source), *columns, "--out", str(tmp_path / out), *more]
 
     long = ["--epochs", "200000", "--checkpoint", str(state)]
@@ -136,6 +137,7 @@ def test_kills_leave_a_sound_state_each_time(table, tmp_path):
     table.write_parquet(source)
     argv = [sys.executable, "-m", "recsys.cli", "train", str(source), "--user", "user"]
     argv += ["--item", "item", "--budget", "30%", "--dim", "16", "--epochs", "1000000"]
+    argv += ["--model", "dsl-mf"]
     argv += ["--checkpoint", str(state), "--resume", "--out", str(tmp_path / "never.npz")]
     before = 0
     for wait in np.random.default_rng(0).uniform(0.0, 0.2, 3):
