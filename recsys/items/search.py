@@ -18,7 +18,8 @@ from sparsenum.sparse import CSR
 K = 20  # length of the lists that are judged,
 SHORT = 10  # or of a catalogue so many times as long: lists of all items say nothing
 SHORTEST = 2  # of a share of the items, in proportion, but not shorter
-JUDGES = 5000  # users whose held-out items judge a trial, at most, or more if of few items
+JUDGES = 5000  # users whose held-out items judge a trial, at most,
+MOST_JUDGES = 20_000  # or more if of few items, but no more than these
 WORK = 2.0**30  # of a trial graph, in items read: some seconds; beyond, few targets stand for all,
 LEAST_SHARE = 0.05  # but not fewer than these
 LONG = 100  # items of a mean history from which on low ridges, exploring and narrow factors pay
@@ -91,7 +92,7 @@ class Judge:
         self.k = max(round(k * share), min(k, SHORTEST))
         held = _only(held, targets[held.indices])
         asked = np.flatnonzero(held.row_counts)
-        most = round(JUDGES / share)
+        most = min(round(JUDGES / share), MOST_JUDGES)
         few = asked[np.linspace(0, asked.size - 1, min(asked.size, most)).astype(np.int64)]
         heard = np.zeros(held.shape[0], np.bool_)
         heard[few] = True
