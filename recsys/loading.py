@@ -26,7 +26,7 @@ def load(path: str | os.PathLike[str]) -> Model:
 
     Returns
     -------
-    SparseMF, LightGCN, SparseALS, ItemKNN, EASE, SANSA or Popularity
+    ItemBlend, SparseMF, LightGCN, SparseALS, ItemKNN, EASE, SANSA or Popularity
         The model, ready to recommend.
 
     Raises
