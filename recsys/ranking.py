@@ -111,9 +111,7 @@ def without(held: CSR, seen: CSR) -> CSR:
     rows = np.repeat(np.arange(held.shape[0], dtype=np.uint32), held.row_counts)
     known = np.empty(held.nnz, np.bool_)
     _cpu.mark_seen(seen.indptr, seen.indices, rows, held.indices, known)
-    indptr = np.zeros(held.shape[0] + 1, np.uint64)
-    np.cumsum(np.bincount(rows[~known], minlength=held.shape[0]), out=indptr[1:], dtype=np.uint64)
-    return CSR(indptr, held.indices[~known], held.data[~known], held.shape)
+    return held.only(~known)
 
 
 def _surprise(popularity: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recsys.interactions import Interactions, read_pairs
 from recsys.ranking import ranking_metrics
@@ -125,10 +124,4 @@ def cut(matrix: CSR, share: float, rng: np.random.Generator) -> tuple[CSR, CSR]:
     """Hold back each interaction by lot, but the first that each user has: (rest, held)."""
     held = rng.random(matrix.nnz) < share
     held[matrix.indptr[:-1][matrix.row_counts > 0]] = False
-    return _where(matrix, ~held), _where(matrix, held)
-
-
-def _where(matrix: CSR, keep: NDArray[np.bool_]) -> CSR:
-    before = np.concatenate([[0], np.cumsum(keep)])
-    indptr = before[matrix.indptr.view(np.int64)].astype(np.uint64)
-    return CSR(indptr, matrix.indices[keep], matrix.data[keep], matrix.shape)
+    return matrix.only(~held), matrix.only(held)

@@ -259,3 +259,14 @@ BAD = [
 def test_bad_input_is_named(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+def test_kept_entries_are_those_of_the_dense_matrix():
+    rng = np.random.default_rng(0)
+    dense = rng.integers(0, 3, (5, 7)).astype(np.float32)
+    matrix = CSR.from_dense(dense)
+    kept = rng.random(matrix.nnz) < 0.5
+    wanted = np.zeros_like(dense)
+    wanted[dense != 0] = dense[dense != 0] * kept
+    assert (matrix.only(kept).to_dense() == wanted).all()
+    assert matrix.only(kept).nnz == kept.sum()

@@ -90,13 +90,13 @@ class Judge:
         self.permitted = None if share == 1 else np.flatnonzero(targets)
         k = min(K, max(base.shape[1] // SHORT, 1))
         self.k = max(round(k * share), min(k, SHORTEST))
-        held = _only(held, targets[held.indices])
+        held = held.only(targets[held.indices])
         asked = np.flatnonzero(held.row_counts)
         most = min(round(JUDGES / share), MOST_JUDGES)
         few = asked[np.linspace(0, asked.size - 1, min(asked.size, most)).astype(np.int64)]
         heard = np.zeros(held.shape[0], np.bool_)
         heard[few] = True
-        self.held = _only(held, np.repeat(heard, held.row_counts))
+        self.held = held.only(np.repeat(heard, held.row_counts))
 
     def look(self, part: str, plan: Plan, graph: CSR | None, factors: Factors | None) -> Trial:
         """Return how good the lists of a graph, of factors or of both are."""
@@ -111,13 +111,6 @@ class Judge:
         ratio = level(self.base, graph, alone, self.permitted)
         scaled = graph.with_data(np.float32((1 - plan.mix) * ratio) * graph.data)
         return self.look(part, plan, scaled, factors_of(table, self.counts, plan.factors, plan.mix))
-
-
-def _only(matrix: CSR, kept: NDArray[np.bool_]) -> CSR:
-    """Return some entries of a matrix."""
-    before = np.concatenate([[0], np.cumsum(kept)])
-    indptr = before[matrix.indptr.view(np.int64)].astype(np.uint64)
-    return CSR(indptr, matrix.indices[kept], matrix.data[kept], matrix.shape)
 
 
 def targets_to_try(sides: Sides, weights: int) -> NDArray[np.bool_]:

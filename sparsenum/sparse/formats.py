@@ -67,6 +67,12 @@ class CSR:
         """Bytes held by the three arrays."""
         return self.indptr.nbytes + self.indices.nbytes + self.data.nbytes
 
+    def only(self, kept: NDArray[np.bool_]) -> CSR:
+        """Return the entries that are kept, one truth for each, in a pattern of their own."""
+        before = np.concatenate([[0], np.cumsum(kept)])
+        indptr = before[self.indptr.view(np.int64)].astype(np.uint64)
+        return CSR(indptr, self.indices[kept], self.data[kept], self.shape)
+
     def with_data(self, data: NDArray[np.floating[Any]]) -> CSR:
         """Return the same pattern with other values; nothing is copied."""
         return CSR(self.indptr, self.indices, data, self.shape)
