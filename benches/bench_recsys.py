@@ -37,10 +37,10 @@ def test_training(benchmark, name: str, learner: str) -> None:
     if "choosing" not in learner:
         plan(name)  # what is chosen once is not timed again
     learn(problem("shop"))  # compiles
+    benchmark.group = group("recsys", some)
     outcome = benchmark.pedantic(partial(learn, some), rounds=1)
     metrics = ranking_metrics(outcome.scores, some.held, some.train.matrix, K)
 
-    benchmark.group = group("recsys", some)
     benchmark.extra_info |= {"solver": learner, "threads": 1, "timed": "training"}
     benchmark.extra_info |= {"weights": outcome.weights, "bytes": outcome.bytes, **metrics}
     if learner.startswith("implicit"):
@@ -65,8 +65,8 @@ def test_listing(benchmark, solver: str) -> None:
             users = np.arange(matrix.shape[0])
             return sum(len(rows) for rows, _ in top_items(scores, users, K, matrix))
 
-    assert benchmark.pedantic(lists, rounds=3, warmup_rounds=1) == matrix.shape[0]
     benchmark.group = group("listing", some)
+    assert benchmark.pedantic(lists, rounds=3, warmup_rounds=1) == matrix.shape[0]
     benchmark.extra_info |= {"solver": solver, "threads": 1, "timed": "lists of all users"}
     benchmark.extra_info |= {"weights": weights}
 
