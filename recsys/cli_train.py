@@ -198,7 +198,8 @@ def _fit(model: "Recommender", train: "Interactions", arguments: argparse.Namesp
     total = asked["epochs"] + asked.get("polish", 0) if "epochs" in asked else None
     if isinstance(model, ItemBlend) and model.trials and valid is None:
         names = {"user": arguments.user, "item": arguments.item, "time": arguments.time}
-        valid, _ = pairs_to_choose_by(arguments.table, **names, seed=arguments.seed)
+        spared, _ = pairs_to_choose_by(arguments.table, **names, seed=arguments.seed)
+        valid = spared if spared.height else None
     state = {"checkpoint": arguments.checkpoint, "resume": arguments.resume}
     kept = state if arguments.checkpoint or arguments.resume else {}
     with Progress("train", total=total) as progress:

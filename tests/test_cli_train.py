@@ -46,6 +46,14 @@ def test_the_model_by_default_chooses_by_late_and_other_pairs(table, tmp_path, m
     assert isinstance(load(out), ItemBlend)
 
 
+@pytest.mark.parametrize("what", [[1, 1, 1], [1, 2, 3]])
+def test_tables_without_a_pair_to_spare_are_learned_all_the_same(tmp_path, capsys, what):
+    path = tmp_path / "lonely.csv"
+    pl.DataFrame({"who": [1, 2, 3], "what": what}).write_csv(path)
+    assert train(str(path), tmp_path / "m.npz", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["history"] == []
+
+
 def test_pairs_to_choose_by_may_be_given(table, tmp_path, capsys):
     valid = tmp_path / "valid.parquet"
     pl.read_parquet(table).sample(40, seed=0).write_parquet(valid)

@@ -174,5 +174,7 @@ def test_the_smallest_tables():
     one = Interactions.read(pl.DataFrame({"user": [1, 2], "item": [5, 5]}), **NAMES)
     model = ItemBlend(budget=4, trials=0).fit(one)
     assert model.recommend("all", 1, exclude_seen=False)["item"].to_list() == [5, 5]
-    with pytest.raises(ValueError, match="pairs of users and items of train"):
-        ItemBlend(budget=4).fit(one)
+    # Nobody has a pair to spare, so that nothing is chosen.
+    same = ItemBlend(budget=4).fit(one)
+    assert same.history_ == []
+    assert same.plan_ == model.plan_

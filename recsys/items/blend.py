@@ -130,7 +130,8 @@ class ItemBlend(ItemBased):
             Pairs to choose by, with the same columns. Those that stand in `train` as well are left
             out while choosing, and learned from in the end. By default a tenth of the pairs, drawn
             by lot; where lists are to be right about what comes later, the latest pairs of users
-            are a better guide (`recsys.validation.pairs_to_choose_by`).
+            are a better guide (`recsys.validation.pairs_to_choose_by`). Where nobody has a pair to
+            spare, nothing is chosen, as with no `trials`.
         on_epoch : callable, optional
             Called with each new entry of `history_`.
         plan : Plan, optional
@@ -159,8 +160,9 @@ class ItemBlend(ItemBased):
         self.history_ = []
         if plan is None and trials:
             base, held = _held_back(train, valid, rng)
-            looks = search(base, held, weights, start, trials, n_threads)
-            plan = self._followed(looks, on_epoch)
+            if held.nnz:
+                looks = search(base, held, weights, start, trials, n_threads)
+                plan = self._followed(looks, on_epoch)
         self._learn(matrix, weights, plan or start, n_threads)
         self._remember(train)
         return self
@@ -318,7 +320,7 @@ def _held_back(
         columns = {"user": str(train.columns["user"]), "item": str(train.columns["item"])}
         held = read_pairs(valid, **columns, users=train.users, items=train.items)[0]
         base = without(train.matrix, held)
-    if not held.nnz:
+    if valid is not None and not held.nnz:
         raise ValueError(
             "valid must hold pairs of users and items of train: got none that are known; leave it "
             "out, or choose nothing by trials=0"
