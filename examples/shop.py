@@ -122,8 +122,8 @@ def main() -> None:
     sparse = contenders["dynamic sparse"]
     report = sparse.report()
     print(
-        f"\nBoth of the models trained step by step hold exactly {report['weights']:,} weights in every epoch, "
-        f"{report['density']:.0%} of the dense tables, and as many optimiser floats."
+        f"\nThe models trained step by step hold exactly {report['weights']:,} weights in every "
+        f"epoch, {report['density']:.0%} of the dense tables, and as many optimiser floats."
     )
     print_lists(sparse, before, user, item)
     sparse.save(options.out / "shop-model.npz")
