@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from recsys import storage
 from recsys.budget import table_sizes
 from recsys.factors import FactorScores
 from recsys.recommender import Recommender, rows_from_counts
@@ -77,10 +78,7 @@ class Factored(Recommender):
             arrays[f"{side}_indices"] = table.indices
             arrays[f"{side}_data"] = table.data
         header = {
-            "parameters": {
-                name: value.item() if isinstance(value, np.generic) else value
-                for name, value in self.parameters().items()
-            },
+            "parameters": storage.plain(self.parameters()),
             "budget": self.n_weights_,
             "history": self.history_,
         }

@@ -124,6 +124,14 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Array]
     return {key: value for key, value in header.items() if key not in _RESERVED}, arrays
 
 
+def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values with numpy's numbers as Python's, which JSON can hold."""
+    return {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in values.items()
+    }
+
+
 def pack_series(series: pl.Series) -> NDArray[np.uint8]:
     """Return a series of any plain type, name included, as the bytes of an Arrow IPC file."""
     buffer = io.BytesIO()

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from recsys import storage
 from recsys.budget import read_budget
 from recsys.interactions import Interactions, read_pairs
 from recsys.items.based import ItemBased
@@ -148,7 +149,7 @@ class ItemBlend(ItemBased):
         ------
         ValueError
             If a parameter is out of range, the budget cannot be read or buys nothing, or no pair
-            is left to choose by.
+            of `valid` is known.
         """
         rng = np.random.default_rng(whole(self.seed, "seed"))
         trials = whole(self.trials, "trials")
@@ -278,10 +279,7 @@ class ItemBlend(ItemBased):
 
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         header = {
-            "parameters": {
-                name: value.item() if isinstance(value, np.generic) else value
-                for name, value in self.parameters().items()
-            },
+            "parameters": storage.plain(self.parameters()),
             "budget": self.n_weights_,
             "plan": asdict(self.plan_),
             "history": self.history_,

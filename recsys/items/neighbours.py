@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from recsys import storage
 from recsys.factors import take_rows
 from recsys.interactions import Interactions
 from recsys.items.based import ItemBased
@@ -94,12 +95,7 @@ class Neighbours(ItemBased):
         }
 
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        header = {
-            "parameters": {
-                name: value.item() if isinstance(value, np.generic) else value
-                for name, value in self.parameters().items()
-            }
-        }
+        header = {"parameters": storage.plain(self.parameters())}
         return header, {
             "near_counts": self.table_.row_counts.astype(np.uint32),
             "near_indices": self.table_.indices,
