@@ -1,18 +1,15 @@
 """What this machine offers: versions, processor, threads, kernel cache and CUDA."""
 
-import ctypes
 import importlib
 import importlib.metadata
 import os
 import platform
-import sys
 from pathlib import Path
 
 Fact = str | int | bool | list[str] | None
 
 PACKAGES = ("sparsenum", "numpy", "scipy", "numba", "llvmlite", "POT", "polars")
 LAYERS = {"tbb": "tbbpool", "omp": "omppool", "workqueue": "workqueue"}
-NO_BACKEND = "solvers of this version run on the CPU"
 
 
 def report() -> dict[str, Fact]:
@@ -95,46 +92,13 @@ def _cache() -> dict[str, Fact]:
 
 
 def _cuda() -> dict[str, Fact]:
-    package = _version("numba-cuda")
-    driver, devices = _cuda_driver()
+    from sparsenum import _device
+
+    package, driver, devices = found = _device.facts()
+    missing = found.missing
     return {
         "cuda_package": package,
         "cuda_driver": driver,
         "cuda_devices": devices,
-        "cuda": _cuda_advice(package, driver, devices),
+        "cuda": f"not usable: {missing}" if missing else "ready: ask for it by device='cuda'",
     }
-
-
-def _cuda_driver() -> tuple[str | None, list[str]]:
-    """Ask the driver itself for its CUDA version and devices, without taking GPU memory."""
-    library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-    version, count = ctypes.c_int(), ctypes.c_int()
-    try:
-        cuda = ctypes.CDLL(library)
-        cuda.cuDriverGetVersion(ctypes.byref(version))
-        if cuda.cuInit(0) == 0:
-            cuda.cuDeviceGetCount(ctypes.byref(count))
-    except (OSError, AttributeError):
-        return None, []
-    names = []
-    for index in range(count.value):
-        device, name = ctypes.c_int(), ctypes.create_string_buffer(256)
-        cuda.cuDeviceGet(ctypes.byref(device), index)
-        cuda.cuDeviceGetName(name, len(name), device)
-        names.append(name.value.decode(errors="replace"))
-    return f"{version.value // 1000}.{version.value % 1000 // 10}", names
-
-
-def _cuda_advice(package: str | None, driver: str | None, devices: list[str]) -> str:
-    extra = "cuda12" if driver is not None and driver.startswith("12.") else "cuda13"
-    install = f'pip install "sparsenum[{extra}]"'
-    if driver is None:
-        fact = "no NVIDIA driver found"
-        remedy = f"install one{'' if package else f', then {install}'}"
-    elif not devices:
-        fact, remedy = "driver found, but no device is visible", "check CUDA_VISIBLE_DEVICES"
-    elif package is None:
-        fact, remedy = "device found, but numba-cuda is not installed", install
-    else:
-        return f"ready; {NO_BACKEND}"
-    return f"not usable: {fact}; to use CUDA, {remedy} ({NO_BACKEND})"

@@ -5,11 +5,12 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsenum.ot import dense
 from sparsenum.ot.anneal import Annealer, Stage
 from sparsenum.ot.levels import COARSE, DROPPED, ROOM, descend
-from sparsenum.ot.monitor import GOAL, Monitor
-from sparsenum.ot.newton import DAMPING_PER_ERROR, Pace, newton_step
-from sparsenum.ot.problem import SAMPLE, UNDERFLOW, Iterate, Problem, Vector
+from sparsenum.ot.monitor import Monitor
+from sparsenum.ot.newton import Pace, newton_step
+from sparsenum.ot.problem import SAMPLE, Iterate, Problem, Vector
 from sparsenum.ot.scaling import sinkhorn
 
 EASY_SPREAD = 60.0  # std(M) / reg above which Sinkhorn's method is not worth a probe
@@ -95,13 +96,8 @@ def _finished(
 
 def dense_newton(problem: Problem, at: Iterate, monitor: Monitor) -> tuple[Iterate, dict[str, int]]:
     """Take Newton steps on the dense plan, Sinkhorn sweeps where they are refused."""
-    pace = Pace(DAMPING_PER_ERROR * at.error)
-    while monitor.proceed(at.error):
-        if at.column_sums.min() <= UNDERFLOW:
-            at = problem.sinkhorn_sweep(at)
-            continue
-        better, _ = newton_step(problem, at, pace, GOAL * monitor.tol)
-        at = better or problem.sinkhorn_sweep(at)
+    pace = Pace(0.0)
+    at = dense.newton(problem, at, monitor, pace, newton_step)
     return at, pace.counts()
 
 

@@ -86,14 +86,18 @@ def cost_matrix(M: ArrayLike) -> Matrix:
     cost: Matrix = real_array(M, "M", 2, float_type(M))
     if 0 in cost.shape:
         raise ValueError(f"M must have at least one row and one column: got shape {cost.shape}")
-    lowest = float(cost.min())
+    refuse_cost(float(cost.min()))
+    return cost
+
+
+def refuse_cost(lowest: float) -> None:
+    """Raise if the least cost is not a number that a plan can be made for."""
     if not np.isfinite(lowest):
         fact = "NaN" if np.isnan(lowest) else "a row of" if lowest > 0 else "minus"
         raise ValueError(
             f"M must hold numbers or plus infinity: got {fact} {'infinity' * (fact != 'NaN')}; "
             "clean the cost first"
         )
-    return cost
 
 
 def masses(x: ArrayLike | None, name: str, length: int) -> Vector:

@@ -1,16 +1,19 @@
 """Sinkhorn-Newton-Sparse as published: Sinkhorn sweeps, then Newton steps, at one reg."""
 
+from typing import Any
+
+from sparsenum.ot.dense import Step
 from sparsenum.ot.monitor import Monitor
 from sparsenum.ot.newton import DAMPING_PER_ERROR, Pace, newton_step
-from sparsenum.ot.problem import UNDERFLOW, Iterate, Problem, Vector
+from sparsenum.ot.problem import UNDERFLOW
 
 WARM_UP = 20  # Sinkhorn sweeps before the first Newton step: N1 of the paper's experiments
 RECOVERY = 5  # Sinkhorn sweeps after a refused Newton step
 
 
 def sinkhorn_newton_sparse(
-    problem: Problem, g: Vector, monitor: Monitor
-) -> tuple[Iterate, dict[str, int]]:
+    problem: Any, g: Any, monitor: Monitor, step: Step = newton_step
+) -> tuple[Any, dict[str, int]]:
     """Maximise the dual by Sinkhorn sweeps and sparse Newton steps until the monitor stops it.
 
     The two stages of [1]_, with the row potential eliminated: rows are exact at every iterate, so
@@ -26,12 +29,12 @@ def sinkhorn_newton_sparse(
     at, sweeps_left = problem.iterate(g), WARM_UP
     pace: Pace | None = None
     while monitor.proceed(at.error):
-        if sweeps_left > 0 or at.column_sums.min() <= UNDERFLOW:
+        if sweeps_left > 0 or at.least <= UNDERFLOW:
             sweeps_left -= 1
             at = problem.sinkhorn_sweep(at)
             continue
         pace = pace or Pace(DAMPING_PER_ERROR * at.error)
-        better, _ = newton_step(problem, at, pace, monitor.tol)
+        better, _ = step(problem, at, pace, monitor.tol)
         if better is not None:
             at = better
         else:

@@ -36,6 +36,11 @@ class Iterate(NamedTuple):
     column_sums: Vector
     error: float
 
+    @property
+    def least(self) -> float:
+        """Least of the column sums."""
+        return float(self.column_sums.min())
+
 
 class Masses(Protocol):
     """What all problems have, whatever their cost looks like."""

@@ -6,7 +6,8 @@ from typing import Any, Literal
 from numpy.typing import ArrayLike
 
 from sparsenum._check import choice, positive, whole
-from sparsenum.errors import ConvergenceWarning, DeviceError
+from sparsenum._device import on_cuda
+from sparsenum.errors import ConvergenceWarning
 from sparsenum.ot.auto import annealed_newton
 from sparsenum.ot.canonical import RegType, canonical, cost_matrix, masses, start_of, value_type
 from sparsenum.ot.certify import certify, shortfall
@@ -218,8 +219,7 @@ def attempt(
     """Do what `solve` does, but leave the warning to the caller: filters are not thread-safe."""
     method = choice("auto" if method is None else method, "method", MAX_ITER)
     kind = value_type(reg_type)
-    if choice(device, "device", ("cpu", "cuda")) == "cuda":
-        raise DeviceError("device='cuda' is not part of this version; use device='cpu'")
+    cuda = on_cuda(device)
     threads = 1 if n_threads is None else whole(n_threads, "n_threads", lower=1)
     if reg is None:
         raise ValueError("reg must be given; for unregularised transport use POT's ot.emd")
@@ -229,9 +229,15 @@ def attempt(
     if time_limit is not None:
         time_limit = positive(time_limit, "time_limit", "it is in seconds")
     monitor = Monitor(tol, limit, time_limit, callback)  # its clock starts here
+    rho = None if unbalanced is None else penalties(unbalanced, unbalanced_type)
+    if cuda:
+        if rho is not None:
+            raise NotImplementedError("unbalanced problems are solved with device='cpu' only")
+        from sparsenum.ot.on_device import device_solution
+
+        return device_solution(M, a, b, reg, method, potentials_init, monitor, kind)
     M = cost_matrix(M)
     sides = masses(a, "a", M.shape[0]), masses(b, "b", M.shape[1])
-    rho = None if unbalanced is None else penalties(unbalanced, unbalanced_type)
     if rho is not None:
         return relaxed_solution(
             M, *sides, reg, rho, method, potentials_init, monitor, threads, kind

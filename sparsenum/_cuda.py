@@ -1,0 +1,194 @@
+"""The only options of the CUDA kernels, and what they share. Nothing imports this at the start.
+
+A kernel is a small function of arrays on the device, without checks. It says for which types it is
+compiled, so that it can be compiled, and looked at, where there is no device. Rows are gone through
+by `LANES` threads that run in step (a warp), and what these must tell one another goes through
+`lane_sum` and its like; sums over a block go through `block_sum`. All sums are taken in an order
+that depends on shapes and the device alone: results repeat bit for bit.
+
+Under NUMBA_ENABLE_CUDASIM=1 the same kernels run in numba's simulator, a row to a thread, in blocks
+so small that small tests have several.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import config, cuda, float64, typeof
+
+SIMULATED = bool(config.ENABLE_CUDASIM)
+LANES = 1 if SIMULATED else 32
+THREADS = 4 if SIMULATED else 256  # of a block
+MOST_BLOCKS = 3 if SIMULATED else 4096  # of a grid; what is left over is gone through in strides
+EVERYONE = 0xFFFFFFFF
+
+Grid = tuple[Any, int]
+
+
+def formula(function: Callable[..., Any]) -> Any:
+    """Make a function for kernels to call; it becomes a part of them."""
+    return cuda.jit(device=True, inline="always")(function)
+
+
+class Kernel:
+    """A function to launch on a grid, and the types of arguments it is compiled for."""
+
+    def __init__(self, function: Callable[..., None], signatures: tuple[str, ...]) -> None:
+        self.function, self.signatures = function, signatures
+        self.__doc__ = function.__doc__
+        self.__name__ = function.__name__
+        self._compiled = cuda.jit(function)  # at its first launch
+
+    def __getitem__(self, grid: Grid) -> Callable[..., None]:
+        """Return the kernel on a grid of (blocks, threads of a block)."""
+        if SIMULATED:
+            return self._checked(grid)
+        launch: Callable[..., None] = self._compiled[grid]
+        return launch
+
+    def _checked(self, grid: Grid) -> Callable[..., None]:
+        """Return a launch that refuses what the kernel is not compiled for."""
+
+        def launch(*args: Any) -> None:
+            types = ", ".join(str(_type_of(arg)) for arg in args)
+            known = [", ".join(str(t) for t in self.types(s)) for s in self.signatures]
+            assert types in known, f"{self.__name__} is not compiled for ({types})"
+            self._compiled[grid](*args)
+
+        return launch
+
+    @staticmethod
+    def types(signature: str) -> tuple[Any, ...]:
+        """Return the types of the arguments that a signature names."""
+        from numba.core.sigutils import normalize_signature
+
+        types: tuple[Any, ...] = normalize_signature(f"void({signature})")[0]
+        return types
+
+
+def kernel(*signatures: str) -> Callable[[Callable[..., None]], Kernel]:
+    """Make a kernel of a function, for arguments of these types; the first is the usual one."""
+    return lambda function: Kernel(function, signatures)
+
+
+def _type_of(arg: Any) -> Any:
+    return arg._numba_type_ if hasattr(arg, "_numba_type_") else typeof(arg)
+
+
+# Grids
+
+
+def per_item(n: int) -> Grid:
+    """Return a grid with a thread for each of n things."""
+    return max(1, min(-(-n // THREADS), MOST_BLOCKS)), THREADS
+
+
+def per_row(n: int) -> Grid:
+    """Return a grid with a warp for each of n rows."""
+    return per_item(n * LANES)
+
+
+ONE_BLOCK: Grid = (1, THREADS)
+
+
+def in_step() -> Grid:
+    """Return the largest grid whose blocks can wait for one another, two to a multiprocessor."""
+    if SIMULATED:
+        return ONE_BLOCK
+    return 2 * cuda.get_current_device().MULTIPROCESSOR_COUNT, THREADS
+
+
+# Arrays
+
+
+def to_device(x: Any, dtype: Any = None) -> Any:
+    """Return an array on the device: where it is, if it is there already in this type."""
+    if hasattr(x, "__cuda_ndarray__"):
+        return x
+    if hasattr(x, "__cuda_array_interface__"):
+        return cuda.as_cuda_array(x)
+    return cuda.to_device(np.ascontiguousarray(x, dtype))
+
+
+def empty(shape: int | tuple[int, ...], dtype: Any = np.float64) -> Any:
+    """Return an array on the device that holds anything."""
+    return cuda.device_array(shape, dtype)
+
+
+# What the threads of a warp, and those of a block, tell one another
+
+
+if SIMULATED:
+
+    @formula
+    def lane_sum(x):
+        """Return the sum of x over a warp of one."""
+        return x
+
+    @formula
+    def lane_max(x):
+        """Return the largest x of a warp of one."""
+        return x
+
+    @formula
+    def lane_rank(flag, lane):
+        """Return how many lanes before this one raise a flag, and how many do in all."""
+        return 0, int(flag)
+
+else:
+
+    @formula
+    def lane_sum(x):
+        """Return the sum of x over a warp, to all its lanes."""
+        for k in (16, 8, 4, 2, 1):
+            x += cuda.shfl_xor_sync(EVERYONE, x, k)
+        return x
+
+    @formula
+    def lane_max(x):
+        """Return the largest x of a warp, to all its lanes."""
+        for k in (16, 8, 4, 2, 1):
+            x = max(x, cuda.shfl_xor_sync(EVERYONE, x, k))
+        return x
+
+    @formula
+    def lane_rank(flag, lane):
+        """Return how many lanes before this one raise a flag, and how many do in all."""
+        raised = cuda.ballot_sync(EVERYONE, flag)
+        return cuda.popc(raised & ((1 << lane) - 1)), cuda.popc(raised)
+
+
+@formula
+def block_sum(x):
+    """Return the sum of x over a block, to all its threads."""
+    parts = cuda.shared.array(THREADS, float64)
+    t = cuda.threadIdx.x
+    parts[t] = x
+    cuda.syncthreads()
+    step = THREADS // 2
+    while step > 0:
+        if t < step:
+            parts[t] += parts[t + step]
+        cuda.syncthreads()
+        step //= 2
+    total = parts[0]
+    cuda.syncthreads()
+    return total
+
+
+@formula
+def block_max(x):
+    """Return the largest x of a block, to all its threads."""
+    parts = cuda.shared.array(THREADS, float64)
+    t = cuda.threadIdx.x
+    parts[t] = x
+    cuda.syncthreads()
+    step = THREADS // 2
+    while step > 0:
+        if t < step:
+            parts[t] = max(parts[t], parts[t + step])
+        cuda.syncthreads()
+        step //= 2
+    largest = parts[0]
+    cuda.syncthreads()
+    return largest

@@ -1,0 +1,99 @@
+"""Where to compute: `device="cpu"` or `device="cuda"`, and what is missing for the latter."""
+
+import ctypes
+import importlib.metadata
+import importlib.util
+import sys
+from functools import cache
+from typing import Any, Literal, NamedTuple
+
+from sparsenum._check import choice
+from sparsenum.errors import DeviceError
+
+Device = Literal["cpu", "cuda"]
+DEVICES = ("cpu", "cuda")
+PACKAGE = "numba-cuda"
+
+
+class Facts(NamedTuple):
+    """What this machine has for CUDA.
+
+    Attributes
+    ----------
+    package, driver : str or None
+        Versions of numba-cuda and of CUDA as the driver knows it.
+    devices : list of str
+        Names of the devices that are visible.
+    """
+
+    package: str | None
+    driver: str | None
+    devices: list[str]
+
+    @property
+    def missing(self) -> str:
+        """What is missing and how to get it; empty where nothing is."""
+        extra = "cuda12" if self.driver is not None and self.driver.startswith("12.") else "cuda13"
+        install = f'pip install "sparsenum[{extra}]"'
+        if self.driver is None:
+            return f"no NVIDIA driver found; install one{f', then {install}' * (not self.package)}"
+        if not self.devices:
+            return "a driver, but no device is visible; check CUDA_VISIBLE_DEVICES"
+        if self.package is None:
+            return f"a device, but {PACKAGE} is not installed; {install}"
+        return ""
+
+
+def facts() -> Facts:
+    """Ask for the package and the driver, without importing the one or waking a device."""
+    try:
+        package = importlib.metadata.version(PACKAGE)
+    except importlib.metadata.PackageNotFoundError:
+        package = None
+    return Facts(package, *_driver())
+
+
+def _driver() -> tuple[str | None, list[str]]:
+    library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    version, count = ctypes.c_int(), ctypes.c_int()
+    try:
+        cuda = ctypes.CDLL(library)
+        cuda.cuDriverGetVersion(ctypes.byref(version))
+        if cuda.cuInit(0) == 0:
+            cuda.cuDeviceGetCount(ctypes.byref(count))
+    except (OSError, AttributeError):
+        return None, []
+    names = []
+    for index in range(count.value):
+        device, name = ctypes.c_int(), ctypes.create_string_buffer(256)
+        cuda.cuDeviceGet(ctypes.byref(device), index)
+        cuda.cuDeviceGetName(name, len(name), device)
+        names.append(name.value.decode(errors="replace"))
+    return f"{version.value // 1000}.{version.value % 1000 // 10}", names
+
+
+def on_cuda(device: str) -> bool:
+    """Return whether `device` asks for CUDA, and raise if that cannot be had."""
+    if choice(device, "device", DEVICES) == "cpu":
+        return False
+    _require_cuda()
+    return True
+
+
+@cache
+def _require_cuda() -> None:
+    from numba import config
+
+    here = facts()
+    simulated = bool(config.ENABLE_CUDASIM)
+    if here.missing and not (simulated and here.package):
+        raise DeviceError(
+            f"device='cuda' cannot be used here: {here.missing}, or use device='cpu'; "
+            "`sparsenum doctor` tells more"
+        )
+
+
+def lives_on_cuda(x: Any) -> bool:
+    """Return whether an array is in the memory of a CUDA device."""
+    # The second is what numba's arrays have, simulated ones too.
+    return hasattr(x, "__cuda_array_interface__") or hasattr(x, "__cuda_ndarray__")
