@@ -19,6 +19,7 @@ from numba import config, cuda, float64, typeof
 SIMULATED = bool(config.ENABLE_CUDASIM)
 LANES = 1 if SIMULATED else 32
 THREADS = 4 if SIMULATED else 256  # of a block
+MOST_REGISTERS = 128  # of a thread: two blocks of 256 fit a multiprocessor with them
 MOST_BLOCKS = 3 if SIMULATED else 4096  # of a grid; what is left over is gone through in strides
 EVERYONE = 0xFFFFFFFF
 
@@ -37,7 +38,7 @@ class Kernel:
         self.function, self.signatures = function, signatures
         self.__doc__ = function.__doc__
         self.__name__ = function.__name__
-        self._compiled = cuda.jit(function)  # at its first launch
+        self._compiled = cuda.jit(function, max_registers=MOST_REGISTERS)  # at its first launch
 
     def __getitem__(self, grid: Grid) -> Callable[..., None]:
         """Return the kernel on a grid of (blocks, threads of a block)."""

@@ -1,0 +1,109 @@
+"""Compile every CUDA kernel for real chips, without one, and read what the assembler says of it.
+
+``python tests/compile_cuda.py`` prints a line for each kernel and types of arguments, and fails if
+any needs more registers than it may have and spills them to memory. It needs numba-cuda with its
+CUDA 13 libraries, but no driver and no device.
+"""
+
+import importlib
+import re
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from cuda.bindings import nvjitlink
+from numba import cuda
+from numba.cuda import dispatcher
+
+from sparsenum._cuda import MOST_REGISTERS, Kernel
+
+ROOT = Path(__file__).parents[1]
+TARGETS = ((8, 0), (9, 0), (10, 0))  # A100, H100 and H200, B200
+FACTS = re.compile(
+    r"(?P<registers>\d+) registers.*?(?P<stack>\d+) stack.*?(?P<shared>\d+) bytes smem"
+    r".*?(?P<spilled>\d+) bytes lmem"
+)
+
+
+class Device(NamedTuple):
+    """What numba asks of the present device while it compiles functions for it: its target."""
+
+    compute_capability: tuple[int, int]
+
+
+class Report(NamedTuple):
+    """What a kernel takes on one target."""
+
+    registers: int
+    stack: int
+    shared: int
+    spilled: int
+
+
+def kernels():
+    """Return all kernels of the project by name."""
+    found = {}
+    for path in sorted(ROOT.glob("*/**/_cuda*.py")):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        module = importlib.import_module(name)
+        for kernel in vars(module).values():
+            if isinstance(kernel, Kernel) and kernel.function.__module__ == name:
+                found[f"{name}.{kernel.__name__}"] = kernel
+    return found
+
+
+def compile_for(function, types, target) -> Report:
+    """Compile one function to machine code."""
+    dispatcher.get_current_device = lambda: Device(target)  # there is none, and none is needed
+    ptx, _ = cuda.compile_ptx(function, types, cc=target)
+    code = ptx.encode() if isinstance(ptx, str) else ptx
+    options = [f"-arch=sm_{target[0]}{target[1]}", f"-maxrregcount={MOST_REGISTERS}", "-verbose"]
+    handle = nvjitlink.create(len(options), options)
+    try:
+        nvjitlink.add_data(handle, nvjitlink.InputType.PTX, code, len(code), "kernel")
+        if b"cudaCGGetIntrinsicHandle" in code:  # the barrier of a whole grid
+            nvjitlink.add_file(handle, nvjitlink.InputType.LIBRARY, runtime())
+        nvjitlink.complete(handle)
+        log = bytearray(nvjitlink.get_info_log_size(handle))
+        nvjitlink.get_info_log(handle, log)
+    finally:
+        nvjitlink.destroy(handle)
+    return read(log.decode(), function.__name__)
+
+
+def read(log: str, name: str) -> Report:
+    """Return what the log says of a kernel, not of what is linked to it."""
+    lines = log.splitlines()
+    own = [i for i, line in enumerate(lines) if "Function properties" in line and name in line]
+    match = FACTS.search(lines[own[-1] + 1])
+    return Report(*(int(match[fact]) for fact in Report._fields))
+
+
+def runtime() -> str:
+    """Return the library that kernels link for barriers of a grid."""
+    import nvidia
+
+    folders = [Path(folder) for folder in nvidia.__path__]
+    return str(next(f for folder in folders for f in folder.rglob("libcudadevrt.a")))
+
+
+def main() -> int:
+    heads = " / ".join(f"sm_{a}{b}" for a, b in TARGETS)
+    print(f"| kernel | registers on {heads} | stack | shared bytes | spilled bytes |")
+    print("| :-- | --: | --: | --: | --: |")
+    failures, count = [], 0
+    for name, kernel in kernels().items():
+        for signature in kernel.signatures:
+            reports = [compile_for(kernel.function, kernel.types(signature), t) for t in TARGETS]
+            registers = " / ".join(str(r.registers) for r in reports)
+            stack, shared, spilled = (max(r[k] for r in reports) for k in (1, 2, 3))
+            print(f"| {name}({signature}) | {registers} | {stack} | {shared} | {spilled} |")
+            count += 1
+            if spilled:
+                failures.append(name)
+    print(f"\n{count} kernels for {len(TARGETS)} targets; too many registers in: {failures or 'none'}")
+    return bool(failures)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
