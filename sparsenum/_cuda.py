@@ -38,7 +38,8 @@ class Kernel:
         self.function, self.signatures = function, signatures
         self.__doc__ = function.__doc__
         self.__name__ = function.__name__
-        self._compiled = cuda.jit(function, max_registers=MOST_REGISTERS)  # at its first launch
+        options = {} if SIMULATED else {"max_registers": MOST_REGISTERS}
+        self._compiled = cuda.jit(function, **options)  # at its first launch
 
     def __getitem__(self, grid: Grid) -> Callable[..., None]:
         """Return the kernel on a grid of (blocks, threads of a block)."""
@@ -108,7 +109,10 @@ def to_device(x: Any, dtype: Any = None) -> Any:
         return x
     if hasattr(x, "__cuda_array_interface__"):
         return cuda.as_cuda_array(x)
-    return cuda.to_device(np.ascontiguousarray(x, dtype))
+    array = np.ascontiguousarray(x, dtype)
+    if 0 in array.strides:  # an axis of length one, which would make a type of its own
+        array = array.copy()
+    return cuda.to_device(array)
 
 
 def empty(shape: int | tuple[int, ...], dtype: Any = np.float64) -> Any:

@@ -85,7 +85,7 @@ def _require_cuda() -> None:
     from numba import config
 
     here = facts()
-    simulated = bool(config.ENABLE_CUDASIM)
+    simulated = bool(vars(config)["ENABLE_CUDASIM"])
     if here.missing and not (simulated and here.package):
         raise DeviceError(
             f"device='cuda' cannot be used here: {here.missing}, or use device='cpu'; "

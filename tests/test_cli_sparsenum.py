@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from sparsenum import doctor, ot
+from sparsenum import _device, doctor, ot
 from sparsenum.cli import main
 
 N, M = 12, 15
@@ -287,11 +287,7 @@ def test_doctor_knows_this_machine(capsys):
     ],
 )
 def test_doctor_says_what_cuda_lacks(monkeypatch, package, driver, devices, word):
-    version = doctor._version
-    monkeypatch.setattr(
-        doctor, "_version", lambda name: package if name == "numba-cuda" else version(name)
-    )
-    monkeypatch.setattr(doctor, "_cuda_driver", lambda: (driver, devices))
+    monkeypatch.setattr(_device, "facts", lambda: _device.Facts(package, driver, devices))
     assert word in doctor.report()["cuda"]
 
 

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("sparsenum", "recsys")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 KERNELS = [path for path in SOURCES if path.name.startswith("_cpu")]
+CUDA = [p for p in SOURCES if p.name.startswith("_cuda") and p.parent != ROOT / "sparsenum"]
 DECORATORS = {"kernel", "formula"}
 EVERYTHING = sorted(
     path
@@ -94,15 +95,19 @@ def imported(tree):
     return ours, foreign
 
 
-@pytest.mark.parametrize("path", KERNELS, ids=names(KERNELS))
+@pytest.mark.parametrize("path", KERNELS + CUDA, ids=names(KERNELS + CUDA))
 def test_kernel_files_are_closed_under_calls(path):
     tree = ast.parse(path.read_text("utf-8"))
     own = {function.name for function in functions(tree)}
     ours, foreign = imported(tree)
-    assert ours <= DECORATORS
+    if path in CUDA:  # which no cache on disk can make stale
+        assert "from sparsenum._cuda import" in path.read_text("utf-8")
+        foreign |= ours
+    else:
+        assert ours <= DECORATORS
     callable_here = own | foreign | {"abs", "len", "max", "min", "range", "round"}
     for function in functions(tree):
-        decorators = {d.id for d in function.decorator_list}
+        decorators = {getattr(d, "func", d).id for d in function.decorator_list}
         assert decorators & DECORATORS, f"{function.name} is not compiled"
         assert ast.get_docstring(function), f"{function.name} says nothing"
         for call in [n for n in ast.walk(function) if isinstance(n, ast.Call)]:
@@ -110,7 +115,7 @@ def test_kernel_files_are_closed_under_calls(path):
                 assert call.func.id in callable_here, f"{function.name} calls {call.func.id}"
 
 
-@pytest.mark.parametrize("path", KERNELS, ids=names(KERNELS))
+@pytest.mark.parametrize("path", KERNELS + CUDA, ids=names(KERNELS + CUDA))
 def test_all_of_a_kernel_file_is_what_others_use(path):
     tree = ast.parse(path.read_text("utf-8"))
     package = ".".join(path.parent.relative_to(ROOT).parts)
@@ -125,15 +130,34 @@ def test_all_of_a_kernel_file_is_what_others_use(path):
 
 def test_what_kernel_files_must_copy_they_copy_exactly():
     copies = {}
-    for path in KERNELS:
+    for path in KERNELS + CUDA:
         text = path.read_text("utf-8")
         for function in functions(ast.parse(text)):
             source = ast.get_source_segment(text, function)
-            assert copies.setdefault((path.parent, function.name), source) == source
+            assert copies.setdefault((path.parent, path in CUDA, function.name), source) == source
 
 
 def test_there_are_kernels_to_check():
-    assert len(KERNELS) >= 3
+    assert min(len(KERNELS), len(CUDA)) >= 2
+
+
+def test_only_kernels_and_their_leaf_know_numba_cuda():
+    said = [p for p in SOURCES if re.search(r"numba import .*\bcuda\b|numba\.cuda", code_of(p))]
+    assert {path.name.removesuffix(".py").split("_")[1] for path in said} == {"cuda"}
+
+
+def code_of(path):
+    """Return a file without its docstrings and comments."""
+    return ast.unparse(without_docstrings(ast.parse(path.read_text("utf-8"))))
+
+
+def without_docstrings(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(
+            node
+        ):
+            node.body = node.body[1:] or [ast.Pass()]
+    return tree
 
 
 def test_fast_math_is_never_everything():

@@ -1,7 +1,8 @@
 """Kernels of entropic optimal transport for CUDA, on a dense cost M (n, m) on the device.
 
-As in `_cpu.py` P_ij = exp((f_i + g_j - M_ij) / reg), and an infinite cost gives an exact zero. Rows
-are gone through by warps, columns by one thread each, side by side, so all reads of M are coalesced.
+As in `_cpu.py` P_ij = exp((f_i + g_j - M_ij) / reg), and an infinite cost gives an exact zero.
+Rows are gone through by warps, columns by one thread each, side by side: all reads of M are
+coalesced.
 """
 
 import math
@@ -114,7 +115,7 @@ def column_update(M, b, f, reg, g):
 
 @kernel("f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1]")
 def summary(a, b, f, g, c, out):
-    """Write |c - b|_1, the least of c, and the dual objective a.f + b.g: all a step is judged by."""
+    """Write |c - b|_1, the least of c, and the dual objective a.f + b.g: what judges a step."""
     error = value = 0.0
     least = np.inf
     for j in range(cuda.threadIdx.x, b.size, cuda.blockDim.x):
@@ -247,20 +248,22 @@ def plan(M, f, g, reg, mass, P):
 
 @kernel("f8[:,::1], f8[:,::1]", "f4[:,::1], f8[:,::1]")
 def extent(M, parts):
-    """Write of each block's share of M the least and the largest number, and if there is a NaN."""
-    low, high, bad = np.inf, -np.inf, 0.0
+    """Write of each block's share of M the least, the largest finite one, if NaN, if infinity."""
+    low, high, bad, endless = np.inf, -np.inf, 0.0, 0.0
     lane = cuda.threadIdx.x % LANES
     for i in range(cuda.grid(1) // LANES, M.shape[0], cuda.gridsize(1) // LANES):
         for j in range(lane, M.shape[1], LANES):
             x = np.float64(M[i, j])
-            if x == x:
-                low, high = min(low, x), max(high, x)
-            else:
+            if x != x:
                 bad = 1.0
-    low, high, bad = -block_max(-low), block_max(high), block_max(bad)
+            elif x == np.inf:
+                endless = 1.0
+            else:
+                low, high = min(low, x), max(high, x)
+    low, high, bad, endless = -block_max(-low), block_max(high), block_max(bad), block_max(endless)
     if cuda.threadIdx.x == 0:
         k = cuda.blockIdx.x
-        parts[k, 0], parts[k, 1], parts[k, 2] = low, high, bad
+        parts[k, 0], parts[k, 1], parts[k, 2], parts[k, 3] = low, high, bad, endless
 
 
 @kernel(

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
+from sparsenum.ot.tensors import plan_like
+
 
 class Value(torch.autograd.Function):
     """The value of a solution, or one for each of a batch, as a function of cost and masses."""
@@ -31,7 +33,7 @@ class Plan(torch.autograd.Function):
     def forward(ctx: Any, solution: Any, *inputs: Any) -> Any:
         """Return the plan."""
         ctx.solution, ctx.inputs = solution, inputs
-        return _like(solution.plan, inputs).clone()  # the caller may write to it
+        return plan_like(solution, _tensor(inputs)).clone()  # the caller may write to it
 
     @staticmethod
     @once_differentiable
@@ -60,8 +62,12 @@ class Potentials(torch.autograd.Function):
 
 
 def _like(x: Any, inputs: tuple[Any, ...]) -> Any:
-    tensor = next(t for t in inputs if isinstance(t, torch.Tensor))
+    tensor = _tensor(inputs)
     return torch.as_tensor(x, dtype=tensor.dtype, device=tensor.device)
+
+
+def _tensor(inputs: tuple[Any, ...]) -> Any:
+    return next(t for t in inputs if isinstance(t, torch.Tensor))
 
 
 def _numpy(x: Any) -> Any:

@@ -1,6 +1,6 @@
 """The verdict on a solve: both marginals are computed afresh before it is called converged."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,11 +10,14 @@ from sparsenum.ot.points import PointProblem
 from sparsenum.ot.problem import Problem, Vector
 from sparsenum.ot.solution import Solution
 
+if TYPE_CHECKING:
+    from sparsenum.ot.device import DeviceProblem
+
 ROUNDINGS = 100.0  # an error below this many roundings of an entry is as good as it gets
 
 
 def certify(
-    problem: Problem | PointProblem,
+    problem: "Problem | PointProblem | DeviceProblem",
     support: Support,
     f: Vector,
     g: Vector,

@@ -7,11 +7,18 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sparsenum._check import choice, float_type, positive, real_array, whole
+from sparsenum._device import lives_on_cuda
 from sparsenum.errors import ConvergenceWarning
 from sparsenum.ot.monitor import printing
 from sparsenum.ot.solution import Solution
 from sparsenum.ot.solve import attempt
-from sparsenum.ot.tensors import TensorSolution, as_tensors, is_tensor, to_numpy
+from sparsenum.ot.tensors import (
+    TensorSolution,
+    as_tensors,
+    is_tensor,
+    to_numpy,
+    where_it_is,
+)
 
 # POT's variants differ from its plain Sinkhorn in the arithmetic or in the order of the updates,
 # not in what they solve; ours is always safe.
@@ -206,9 +213,9 @@ class _Solver:
         options = {key: value for key, value in options.items() if key in OPTIONS}
         if verbose:
             options["callback"] = printing(options.get("callback"))
-        self.given, host = M, to_numpy(M)
-        self.dtype = float_type(host)
-        self.M = real_array(host, "M", 2, self.dtype)
+        self.given, cost = M, where_it_is(M, options.get("device", "cpu"))
+        self.dtype = float_type(cost)
+        self.M = cost if lives_on_cuda(cost) else real_array(cost, "M", 2, self.dtype)
         self.reg = reg
         self.warn = warn
         self.warmstart = warmstart

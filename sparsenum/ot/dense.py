@@ -1,7 +1,7 @@
-"""Annealed Newton on the dense cost alone: for devices that read it faster than they could spare it.
+"""Annealed Newton on the dense cost alone, for devices that read it in no time.
 
-`levels.py` reads the cost rarely, because that is what takes time on a CPU. On a GPU a pass over all
-of it takes no longer than a few small launches, so supports are not worth their keep: only the
+`levels.py` reads the cost rarely, because that is what takes time on a CPU. On a GPU a pass over
+all of it takes no longer than a few small launches, so supports are not worth their keep: only the
 Hessian is sparse.
 """
 

@@ -1,10 +1,11 @@
-"""The problem on a CUDA device: costs, potentials and Hessians stay there, the host sees scalars."""
+"""The problem on a CUDA device: costs, potentials, Hessians stay there, the host sees scalars."""
 
 from __future__ import annotations  # else each call would evaluate those of its inner functions
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -187,7 +188,7 @@ class DeviceProblem:
         """Return some rows of M, in float64."""
         columns = device.to_device(np.arange(self.b.size))
         some = take(self.cost, device.to_device(rows), columns).copy_to_host()
-        return some.astype(np.float64, copy=False)
+        return cast(Vector, some.astype(np.float64, copy=False))
 
     def marginals(self, f: Vector, g: Vector) -> tuple[Vector, Vector]:
         """Return the row and column sums of the plan, computed afresh."""
@@ -199,12 +200,13 @@ class DeviceProblem:
         """Return the costs of the entries with M - f - g < width."""
         slack = np.full(f.size, width), np.full(g.size, -np.inf)
         found = self._gather(*map(device.to_device, (f, g, *slack)))
-        arrays = (x.copy_to_host() for x in (found.indptr, found.indices, found.data))
-        return CSR(*arrays, found.shape)
+        arrays: list[Any] = [found.indptr, found.indices, found.data]
+        indptr, indices, costs = (x.copy_to_host() for x in arrays)
+        return CSR(indptr, indices, costs, found.shape)
 
     def plan(self, f: Vector, g: Vector, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Return the dense plan, shape (n, m), in `out` or else in the precision of the cost."""
-        P = self.device_plan(f, g, 1.0).copy_to_host()
+        P: NDArray[Any] = self.device_plan(f, g, 1.0).copy_to_host()
         if out is None:
             return P
         out[:] = P
@@ -226,12 +228,23 @@ def take(M: Array, rows: Array, columns: Array) -> Array:
     return out
 
 
-def extent(M: Array) -> tuple[float, float]:
-    """Return the least and the largest cost, NaN where there is one."""
+class Extent(NamedTuple):
+    """The least and the largest of the finite costs, NaN if there is any, and if some are infinite.
+
+    Without a finite cost the least is infinite and the largest minus infinite.
+    """
+
+    low: float
+    high: float
+    endless: bool
+
+
+def extent(M: Array) -> Extent:
+    """Return between which numbers the costs are, in one pass."""
     grid = device.per_row(M.shape[0])
-    parts = device.empty((grid[0], 3))
+    parts = device.empty((grid[0], 4))
     _cuda.extent[grid](M, parts)
-    low, high, bad = parts.copy_to_host().T
+    low, high, bad, endless = parts.copy_to_host().T
     if bad.any():
-        return np.nan, np.nan
-    return float(low.min()), float(high.max())
+        return Extent(math.nan, math.nan, False)
+    return Extent(float(low.min()), float(high.max()), bool(endless.any()))

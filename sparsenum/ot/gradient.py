@@ -6,7 +6,7 @@ plan and the potentials take one more solve with the matrix of Newton's method.
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -186,7 +186,7 @@ def _cost(solution: "Solution") -> Matrix:
     M = solution._support.M
     if M is None:
         raise ValueError("derivatives need the cost matrix: solve with lazy=False")
-    return M
+    return cast(Matrix, np.asarray(M))  # from a device, if it is there
 
 
 def _masses(solution: "Solution") -> tuple[Vector, Vector]:

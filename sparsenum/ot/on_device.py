@@ -41,10 +41,11 @@ def device_solution(
 ) -> Solution:
     """Solve one problem on the device; arguments are those of `solve`, numbers checked."""
     cost = device_cost(M)
-    low, high = extent(cost)
-    refuse_cost(low)
+    found = extent(cost)
+    refuse_cost(found.low)
     sides = masses(_host(a), "a", cost.shape[0]), masses(_host(b), "b", cost.shape[1])
-    problem, support = _canonical(cost, high, *sides, reg)
+    regular = found.high <= SENTINEL and not found.endless
+    problem, support = _canonical(cost, regular, *sides, reg)
     start = start_of(potentials, support)
     log: dict[str, Any] = {"method": method, "tol": monitor.tol}
     if method == "sinkhorn":
@@ -54,7 +55,8 @@ def device_solution(
         at, counts = sinkhorn_newton_sparse(problem, start, monitor, step)
         log |= counts
     else:
-        at, counts = dense.annealed(problem, start, high - low, monitor)
+        found = extent(problem.cost)
+        at, counts = dense.annealed(problem, start, found.high - found.low, monitor)
         log |= counts
     f, g = at.f.copy_to_host(), at.g.copy_to_host()
     return certify(problem, support, f, g, monitor, log, reg_type)
@@ -76,10 +78,10 @@ def device_cost(M: Any) -> Any:
 
 
 def _canonical(
-    cost: Any, high: float, a: Vector, b: Vector, reg: float
+    cost: Any, regular: bool, a: Vector, b: Vector, reg: float
 ) -> tuple[DeviceProblem, Support]:
     """Return the problem between rows and columns with mass, as `canonical` does."""
-    if high > SENTINEL:  # forbidden pairs: what to say of them needs the cost on the host
+    if not regular:  # forbidden pairs: what to say of them needs the cost on the host
         problem, support = canonical(cost.copy_to_host(), a, b, reg, 1)
         return DeviceProblem(device.to_device(problem.M), problem.a, problem.b, reg), support
     rows, columns = np.flatnonzero(a), np.flatnonzero(b)

@@ -25,6 +25,8 @@ from sparsenum.sparse import CSR
 if TYPE_CHECKING:
     import scipy.sparse
 
+    from sparsenum.ot.device import DeviceProblem
+
 LEAST = 1e-17  # share of the mass that may go without its cost
 CITATION = (
     "sparsenum: sparse numerics for entropic transport. Method: Tang, Shavlovsky, Rahmanian, "
@@ -78,7 +80,7 @@ class Solution:
     status: Status
     n_iter: int
     log: dict[str, Any]
-    _problem: Problem | PointProblem = field(repr=False)
+    _problem: "Problem | PointProblem | DeviceProblem" = field(repr=False)
     _support: Support = field(repr=False)
     _reg_type: RegType = field(default="KL", repr=False)
     _rho: tuple[float, float] | None = field(default=None, repr=False)

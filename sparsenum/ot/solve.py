@@ -1,12 +1,12 @@
 """The modern door: `solve` checks a problem, solves it and reports what was reached."""
 
 import warnings
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from numpy.typing import ArrayLike
 
 from sparsenum._check import choice, positive, whole
-from sparsenum._device import on_cuda
+from sparsenum._device import Device, on_cuda
 from sparsenum.errors import ConvergenceWarning
 from sparsenum.ot.auto import annealed_newton
 from sparsenum.ot.canonical import RegType, canonical, cost_matrix, masses, start_of, value_type
@@ -14,9 +14,10 @@ from sparsenum.ot.certify import certify, shortfall
 from sparsenum.ot.feasibility import is_feasible
 from sparsenum.ot.monitor import Callback, Monitor, printing
 from sparsenum.ot.paper import sinkhorn_newton_sparse
+from sparsenum.ot.problem import Problem
 from sparsenum.ot.scaling import sinkhorn
 from sparsenum.ot.solution import Solution
-from sparsenum.ot.tensors import GRADS, Grad, as_tensors, to_numpy
+from sparsenum.ot.tensors import GRADS, Grad, as_tensors, to_numpy, where_it_is
 from sparsenum.ot.unbalanced import penalties, relaxed_solution
 
 Method = Literal["auto", "sns", "sns-paper", "sinkhorn"]
@@ -38,7 +39,7 @@ def solve(
     plan_init: ArrayLike | None = None,
     n_threads: int | None = None,
     deterministic: bool = True,
-    device: Literal["cpu", "cuda"] = "cpu",
+    device: Device = "cpu",
     verbose: bool = False,
     callback: Callback | None = None,
     time_limit: float | None = None,
@@ -98,7 +99,10 @@ def solve(
     deterministic : bool, default True
         Results are equal to the last bit for any number of threads, whatever is asked for here.
     device : {"cpu", "cuda"}, default "cpu"
-        Where to run. There is no CUDA backend in this version.
+        Where to run. With "cuda" everything between the arguments and the result happens on the
+        GPU, in float64, and "auto" anneals on dense passes over `M`; a cost that is there already
+        (cupy, torch, numba) is read in place, contiguous and of float64 or float32, and the plan
+        stays there. Derivatives, and problems with infinite costs, take the cost to the host.
     verbose : bool, default False
         Write iterations and errors to standard output.
     callback : callable, optional
@@ -135,9 +139,9 @@ def solve(
     TypeError
         If an argument is not numeric.
     NotImplementedError
-        For another `reg_type`.
+        For another `reg_type`; for `unbalanced` with `device="cuda"`.
     DeviceError
-        If `device` is "cuda".
+        If `device` is "cuda" and there is none, or no numba-cuda: the message says what to do.
 
     Warns
     -----
@@ -176,7 +180,7 @@ def solve(
     if grad == "last_step" and max_iter == 0:
         raise ValueError("max_iter must be positive with grad='last_step': got 0")
     solution = attempt(
-        to_numpy(M),
+        where_it_is(M, device),
         to_numpy(a),
         to_numpy(b),
         reg,
@@ -219,7 +223,6 @@ def attempt(
     """Do what `solve` does, but leave the warning to the caller: filters are not thread-safe."""
     method = choice("auto" if method is None else method, "method", MAX_ITER)
     kind = value_type(reg_type)
-    cuda = on_cuda(device)
     threads = 1 if n_threads is None else whole(n_threads, "n_threads", lower=1)
     if reg is None:
         raise ValueError("reg must be given; for unregularised transport use POT's ot.emd")
@@ -230,12 +233,12 @@ def attempt(
         time_limit = positive(time_limit, "time_limit", "it is in seconds")
     monitor = Monitor(tol, limit, time_limit, callback)  # its clock starts here
     rho = None if unbalanced is None else penalties(unbalanced, unbalanced_type)
-    if cuda:
+    if on_cuda(device):
         if rho is not None:
-            raise NotImplementedError("unbalanced problems are solved with device='cpu' only")
+            raise NotImplementedError("unbalanced must be None with device='cuda'; use 'cpu'")
         from sparsenum.ot.on_device import device_solution
 
-        return device_solution(M, a, b, reg, method, potentials_init, monitor, kind)
+        return feasible(device_solution(M, a, b, reg, method, potentials_init, monitor, kind))
     M = cost_matrix(M)
     sides = masses(a, "a", M.shape[0]), masses(b, "b", M.shape[1])
     if rho is not None:
@@ -251,7 +254,12 @@ def attempt(
         algorithm = sinkhorn_newton_sparse if method == "sns-paper" else annealed_newton
         at, counts = algorithm(problem, start, monitor)
         log |= counts
-    solution = certify(problem, support, at.f, at.g, monitor, log, kind)
+    return feasible(certify(problem, support, at.f, at.g, monitor, log, kind))
+
+
+def feasible(solution: Solution) -> Solution:
+    """Return a solution, unless it failed because there is none."""
+    problem = cast(Problem, solution._problem)
     if solution.status in ("max_iter", "stalled", "precision") and not is_feasible(problem):
         raise ValueError(
             "M forbids too many pairs: no plan that avoids its infinite costs has marginals "

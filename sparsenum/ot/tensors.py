@@ -3,6 +3,7 @@
 Nothing here is imported by name before such an array arrives.
 """
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsenum._device import lives_on_cuda, on_cuda
 from sparsenum.ot.gradient import Gradient
 from sparsenum.ot.points import PointProblem, costs
 from sparsenum.ot.solution import Solution
@@ -20,11 +22,36 @@ GRADS = ("autodiff", "envelope", "last_step", "detach")
 LIBRARIES = ("torch", "jax", "jaxlib", "cupy", "tensorflow")
 
 
+class NumbaArrays:
+    """What is needed of POT's backends, for numba's own arrays on a device, which POT has none for.
+
+    Numbers come back as floats, and nothing is differentiable.
+    """
+
+    __name__ = "numba"
+
+    def detach(self, x: Any) -> Any:
+        """Return the array."""
+        return x
+
+    def to_numpy(self, x: Any) -> Any:
+        """Return the array on the host."""
+        return x.copy_to_host()
+
+    def from_numpy(self, x: NDArray[Any], type_as: Any) -> Any:
+        """Return an array of the host on the device, in the precision of another."""
+        from sparsenum._cuda import to_device
+
+        return to_device(x.astype(type_as.dtype)) if x.ndim else x.item()
+
+
 def backend_of(*arrays: Any) -> Any:
     """Return POT's backend for tensors of another library than numpy, None if there are none."""
     tensors = [x for x in arrays if is_tensor(x)]
     if not tensors:
         return None
+    if any(is_numba(x) for x in tensors):
+        return NumbaArrays()
     from ot.backend import get_backend
 
     return get_backend(*tensors)
@@ -39,7 +66,12 @@ def numpy_backend() -> Any:
 
 def is_tensor(x: Any) -> bool:
     """Return whether an object belongs to one of the other libraries."""
-    return type(x).__module__.partition(".")[0] in LIBRARIES
+    return type(x).__module__.partition(".")[0] in LIBRARIES or is_numba(x)
+
+
+def is_numba(x: Any) -> bool:
+    """Return whether an object is one of numba's arrays on a device."""
+    return hasattr(x, "__cuda_ndarray__")
 
 
 def to_numpy(x: Any) -> Any:
@@ -48,6 +80,13 @@ def to_numpy(x: Any) -> Any:
         return x
     nx = backend_of(x)
     return nx.to_numpy(nx.detach(x))
+
+
+def where_it_is(x: Any, device: str) -> Any:
+    """Return a tensor, detached: on the device if it is there and wanted there, else in numpy."""
+    if not (on_cuda(device) and lives_on_cuda(x)):
+        return to_numpy(x)
+    return backend_of(x).detach(x) if is_tensor(x) else x
 
 
 def as_tensors(solution: Any, inputs: tuple[Any, Any, Any], grad: Grad) -> Any:
@@ -109,7 +148,7 @@ class TensorSolution:
             from sparsenum.ot._torch import Plan
 
             return Plan.apply(self.solution, *self.inputs)
-        return self._array(self.solution.plan)
+        return plan_like(self.solution, self._like)
 
     @cached_property
     def potentials(self) -> tuple[Any, Any]:
@@ -166,7 +205,7 @@ class TensorSolution:
     def _number(self, x: float, gradient: Callable[[], Gradient]) -> Any:
         """Return a number that moves with the inputs by its gradient, in any library."""
         number, nx = self._array(np.asarray(x)), self._backend
-        if self.grad == "detach" or number.ndim:
+        if self.grad == "detach" or isinstance(nx, NumbaArrays) or number.ndim:
             return number
         slopes = gradient()
         for t, slope in zip(self.inputs, (slopes.M, slopes.a, slopes.b), strict=True):
@@ -175,6 +214,19 @@ class TensorSolution:
                 linear = nx.sum(finite * self._array(slope))
                 number = number + (linear - nx.detach(linear))
         return number
+
+
+def plan_like(solution: Any, like: Any) -> Any:
+    """Return the dense plan of a solution beside a tensor: made on its device, if solved there."""
+    nx: Any = backend_of(like)
+    problem: Any = getattr(solution, "_problem", None)
+    if not (hasattr(problem, "device_plan") and lives_on_cuda(like) and solution._support.is_whole):
+        return nx.from_numpy(solution.plan, type_as=like)
+    P = problem.device_plan(*solution._reduced(), solution._support.mass)
+    if isinstance(nx, NumbaArrays):
+        return P
+    library = importlib.import_module(type(like).__module__.partition(".")[0])
+    return library.asarray(P)  # torch and cupy share its memory
 
 
 def tensor_costs(X: Any, Y: Any, metric: Any) -> Any:

@@ -36,7 +36,7 @@ def offsets(counts, indptr):
 
 @kernel("u8[::1], u4[::1], u4[:,::1]")
 def count_columns(indptr, indices, counts):
-    """Count the entries of each column in the block's range of rows, counts (blocks, m) of zeros."""
+    """Count each column's entries in the block's range of rows, counts (blocks, m) of zeros."""
     n = indptr.size - 1
     share = (n + cuda.gridDim.x - 1) // cuda.gridDim.x
     first = min(cuda.blockIdx.x * share, n)
@@ -113,8 +113,8 @@ def schur_cg(
 ):
     """Solve (diag(weight) - Q'Q) x = b from zero by Jacobi-CG, all blocks in step.
 
-    work is (4, m), y (n,), parts (3, blocks). Writes the number of products and the residual over b,
-    in the 1-norm or in the norm of the preconditioner, whichever is larger.
+    work is (4, m), y (n,), parts (3, blocks). Writes the number of products and the residual over
+    b, in the 1-norm or in the norm of the preconditioner, whichever is larger.
     """
     grid = cuda.cg.this_grid()
     lane, warp, warps = cuda.threadIdx.x % LANES, cuda.grid(1) // LANES, cuda.gridsize(1) // LANES
