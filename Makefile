@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DATA ?=
 OUT ?= demo-output
 
-.PHONY: demo test test-torch bench lint clean
+.PHONY: demo test test-torch test-cuda-compile bench lint clean
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
@@ -23,6 +23,10 @@ $(VENV)/test.stamp: pyproject.toml | $(BIN)/python
 
 $(VENV)/torch.stamp: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable . --group test --group torch
+	@touch $@
+
+$(VENV)/cuda.stamp: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable . --group test --group cuda
 	@touch $@
 
 $(VENV)/lint.stamp: pyproject.toml | $(BIN)/python
@@ -43,6 +47,10 @@ test: $(VENV)/test.stamp
 # The tests that `make test` skips where torch is missing.
 test-torch: $(VENV)/torch.stamp
 	$(BIN)/python -m pytest tests/test_ot_tensors.py
+
+# The CUDA kernels for real chips, on any machine; `pytest --gpu` runs them where there is one.
+test-cuda-compile: $(VENV)/cuda.stamp
+	$(BIN)/python tests/compile_cuda.py
 
 bench: $(VENV)/bench.stamp
 	$(BIN)/python -m pytest benches --benchmark-only --benchmark-json=benches/latest.json
