@@ -40,6 +40,7 @@ class Problem(NamedTuple):
 
     @property
     def masses(self) -> tuple[np.ndarray, np.ndarray]:
+        """Equal masses."""
         n, m = self.M.shape
         return np.full(n, 1 / n), np.full(m, 1 / m)
 
@@ -170,6 +171,7 @@ class Clock:
 
     @property
     def left(self) -> float:
+        """Seconds."""
         return self.end - time.perf_counter()
 
 
