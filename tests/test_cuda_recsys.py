@@ -6,8 +6,20 @@ import naive_recsys as naive
 import numpy as np
 import polars as pl
 import pytest
+from numba import cuda, float64
 
-from recsys import Interactions, Popularity, SparseMF, _cpu, _cpu_training, samples, steps, waves
+from recsys import (
+    Interactions,
+    Popularity,
+    SparseMF,
+    _cpu,
+    _cpu_training,
+    _cuda_rank,
+    _cuda_training,
+    samples,
+    steps,
+    waves,
+)
 from recsys.cli import main
 from recsys.device import CELLS, DeviceScores
 from recsys.factors import FactorScores
@@ -16,7 +28,7 @@ from recsys.losses import LOSSES
 from recsys.optimisers import OPTIMIZERS
 from recsys.samples import Samples
 from recsys.toplists import top_items
-from sparsenum import _device
+from sparsenum import _cuda, _device
 from sparsenum.errors import DeviceError
 
 pytestmark = pytest.mark.usefixtures("cuda")
@@ -57,26 +69,42 @@ def few_rounds(monkeypatch):
     monkeypatch.setattr(samples, "ROUNDS", 2)
 
 
+@_cuda.formula
+def told_sum(x):
+    parts = cuda.shared.array(4, float64)
+    parts[cuda.threadIdx.x] = x
+    cuda.syncthreads()
+    total = type(x)(parts[:4].sum())
+    cuda.syncthreads()
+    return total
+
+
+@_cuda.formula
+def told_max(x):
+    parts = cuda.shared.array(4, float64)
+    parts[cuda.threadIdx.x] = x
+    cuda.syncthreads()
+    largest = type(x)(parts[:4].max())
+    cuda.syncthreads()
+    return largest
+
+
+@_cuda.formula
+def meet():
+    cuda.syncthreads()
+
+
 @pytest.fixture
 def four_lanes(request, monkeypatch):
-    """Simulated blocks that are one warp of four, which meet where a real warp does."""
+    """Simulated blocks that are a warp of four each, whose lanes wait where real ones do."""
     if request.config.getoption("--gpu"):
-        pytest.skip("a device has warps")
-    monkeypatch.setattr(device, "LANES", 4)
-    for module in (_cuda_training, _cuda_rank):
+        pytest.skip("a device has warps of its own")
+    for module in (_cuda, _cuda_training, _cuda_rank):
         monkeypatch.setattr(module, "LANES", 4)
-        monkeypatch.setattr(module, "lanes_meet", lambda: numba.cuda.syncthreads())
-    for name, add in (("lane_sum", np.add), ("lane_max", np.maximum)):
-
-        def told(x, add=add):
-            parts = numba.cuda.shared.array(4, numba.float64)
-            parts[numba.cuda.threadIdx.x] = x
-            numba.cuda.syncthreads()
-            total = add.reduce(parts)
-            numba.cuda.syncthreads()
-            return np.asarray(x).dtype.type(total)
-
-        monkeypatch.setattr(_cuda_training, name, told)
+    for module in (_cuda_training, _cuda_rank):
+        monkeypatch.setattr(module, "lanes_meet", meet)
+    monkeypatch.setattr(_cuda_training, "lane_sum", told_sum)
+    monkeypatch.setattr(_cuda_training, "lane_max", told_max)
 
 
 def learned(device, name, optimizer, n, shape=(19, 23), dim=7, epochs=1):
@@ -104,6 +132,19 @@ def learned(device, name, optimizer, n, shape=(19, 23), dim=7, epochs=1):
     ],
 )
 def test_epochs_are_those_of_the_cpu(name, optimizer, n):
+    compare(name, optimizer, n)
+
+
+@pytest.mark.usefixtures("few_rounds", "four_lanes")
+@pytest.mark.parametrize(
+    ("name", "optimizer", "n"),
+    [("bpr", "sgd", 1), ("bce", "adam", 4), ("softmax", "adagrad", 5), ("ccl", "adagrad", 3)],
+)
+def test_lanes_share_the_work(name, optimizer, n):
+    compare(name, optimizer, n)
+
+
+def compare(name, optimizer, n):
     here, there = (learned(device, name, optimizer, n) for device in ("cpu", "cuda"))
     np.testing.assert_allclose(there[0], here[0], rtol=1e-5)
     for mine, its in zip(here[1:], there[1:], strict=True):
@@ -305,6 +346,18 @@ def test_the_best_are_those_of_all_scores(kind, k):
         assert got.indices[place].tolist() == expected + [m] * (k - len(expected))
         listed = [*full[place, expected], *[-np.inf] * (k - len(expected))]
         assert got.data[place].tolist() == listed
+
+
+@pytest.mark.usefixtures("four_lanes")
+@pytest.mark.parametrize("kind", ["tables", "both"])
+def test_lanes_are_users_or_entries(kind):
+    scores = scores_of(kind, 11, 23)
+    rows = np.array([3, 0, 10, 7, 5, 4])
+    there = DeviceScores(scores)
+    np.testing.assert_array_equal(there(rows), scores(rows))
+    hidden = pattern((11, 23), 0.3, 5, np.uint32)
+    mine, its = (way.best(rows, 4, hidden, None) for way in (scores, there))
+    np.testing.assert_array_equal(its.indices, mine.indices)
 
 
 def test_one_user_one_item_and_nothing_left():
