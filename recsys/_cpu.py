@@ -39,7 +39,7 @@ def hide_seen(indptr, indices, rows, scores):
 def cut_waves(users, candidates, of_user, of_item, wave):
     """Write the wave of each interaction: one after all earlier ones that share a row with it.
 
-    of_user and of_item, how many waves there are so far of each row, are given back as zeros.
+    of_user and of_item come as zeros, and become how many waves there are until each row's last.
     """
     for k in range(users.size):
         depth = of_user[users[k]]
@@ -49,10 +49,6 @@ def cut_waves(users, candidates, of_user, of_item, wave):
         of_user[users[k]] = depth + 1
         for i in candidates[k]:
             of_item[i] = depth + 1
-    for k in range(users.size):
-        of_user[users[k]] = 0
-        for i in candidates[k]:
-            of_item[i] = 0
 
 
 @kernel

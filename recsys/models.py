@@ -77,9 +77,10 @@ class SparseMF(Factored):
         Same seed, same table, same machine: same model.
     device : {"cpu", "cuda"}, default "cpu"
         Where `fit` takes its steps. A CUDA device takes the same ones, those side by side that
-        share no user and no item: models agree to rounding, at first, and as well as two seeds do
-        after many epochs. The more items are drawn, the less goes side by side. Choosing weights
-        to exchange, `fold_in` and `partial_fit` stay on the CPU.
+        share no user and no item, and rounds otherwise: after an epoch weights agree to some five
+        digits, later ones may part where rounding decides an exchange. The same device gives the
+        same model. The more items are drawn, the less goes side by side. The exchange of weights,
+        `fold_in` and `partial_fit` stay on the CPU.
 
     Attributes
     ----------

@@ -66,7 +66,10 @@ def descend(
     rng: np.random.Generator,
     device: str = "cpu",
 ) -> float:
-    """Take one step for each interaction, in random order, and return the mean loss."""
+    """Take one step for each interaction, in random order, and return the mean loss.
+
+    A CUDA device takes the same steps, in an order that comes to the same (see `recsys.waves`).
+    """
     if on_cuda(device):
         from recsys import waves  # which imports numba.cuda
 
