@@ -69,24 +69,18 @@ def few_rounds(monkeypatch):
     monkeypatch.setattr(samples, "ROUNDS", 2)
 
 
-@_cuda.formula
-def told_sum(x):
-    parts = cuda.shared.array(4, float64)
-    parts[cuda.threadIdx.x] = x
-    cuda.syncthreads()
-    total = type(x)(parts[:4].sum())
-    cuda.syncthreads()
-    return total
+def told(of):
+    """Return what gives all lanes something of the numbers of each."""
 
+    def tell(x):
+        parts = cuda.shared.array(4, float64)
+        parts[cuda.threadIdx.x] = x
+        cuda.syncthreads()
+        result = type(x)(of(parts[:4]))
+        cuda.syncthreads()
+        return result
 
-@_cuda.formula
-def told_max(x):
-    parts = cuda.shared.array(4, float64)
-    parts[cuda.threadIdx.x] = x
-    cuda.syncthreads()
-    largest = type(x)(parts[:4].max())
-    cuda.syncthreads()
-    return largest
+    return _cuda.formula(tell)
 
 
 @_cuda.formula
@@ -103,8 +97,8 @@ def four_lanes(request, monkeypatch):
         monkeypatch.setattr(module, "LANES", 4)
     for module in (_cuda_training, _cuda_rank):
         monkeypatch.setattr(module, "lanes_meet", meet)
-    monkeypatch.setattr(_cuda_training, "lane_sum", told_sum)
-    monkeypatch.setattr(_cuda_training, "lane_max", told_max)
+    monkeypatch.setattr(_cuda_training, "lane_sum", told(np.sum))
+    monkeypatch.setattr(_cuda_training, "lane_max", told(np.max))
 
 
 def learned(device, name, optimizer, n, shape=(19, 23), dim=7, epochs=1):
