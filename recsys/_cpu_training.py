@@ -11,7 +11,7 @@ import numpy as np
 
 from sparsenum._numba import formula, kernel
 
-__all__ = ["add_products", "add_slopes", "move_all", "note", "visit"]
+__all__ = ["add_products", "add_slopes", "draw_all", "move_all", "note", "visit"]
 
 BPR, BCE, SOFTMAX, COSINE = 0, 1, 2, 3
 SGD, ADAGRAD, ADAM = 0, 1, 2
@@ -69,6 +69,19 @@ def draw(indices, start, stop, n_items, seed, e, candidates):
             candidates[c] = lot(seed, e, c, attempt, n_items)
             if not contains(indices, start, stop, candidates[c]):
                 break
+
+
+@kernel
+def draw_all(order, sampler, n_items, users, candidates):
+    """Write the user of each interaction in `order`, and the items taken and drawn."""
+    indptr, taken, _, _, seed, _ = sampler
+    u = np.uint32(0)
+    for k in range(order.size):
+        e = order[k]
+        u = users[k] = owner(indptr, u, e)
+        start, stop = indptr[u], indptr[u + np.uint32(1)]
+        candidates[k, 0] = taken[e]
+        draw(taken, start, stop, n_items, seed, e, candidates[k])
 
 
 @kernel

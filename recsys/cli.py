@@ -9,6 +9,8 @@ from pathlib import Path
 
 from recsys import cli_split, cli_train
 from recsys.cli_show import describe, print_json
+from sparsenum._device import DEVICES
+from sparsenum.errors import DeviceError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -17,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], None] = arguments.command
     try:
         command(arguments)
-    except (ValueError, TypeError, OSError, MemoryError) as error:
+    except (ValueError, TypeError, OSError, MemoryError, DeviceError) as error:
         sys.stderr.write(f"recsys: error: {error}\n")
         return 2
     except KeyboardInterrupt:
@@ -46,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--item", metavar="COL", help="if named otherwise than in training")
     evaluate.add_argument("--k", type=int, default=20, help="default: %(default)s")
     evaluate.add_argument("--valid", metavar="TABLE", help="warn if these are held out otherwise")
+    _add_device(evaluate)
     evaluate.add_argument("--json", action="store_true", help="print one JSON object on stdout")
 
     recommend = commands.add_parser("recommend", help="write the best items of each user")
@@ -70,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     recommend.add_argument(
         "--memory-limit", default="256MB", metavar="M", help="beside the model; default 256MB"
     )
+    _add_device(recommend)
     recommend.add_argument("--out", required=True, metavar="RECS.parquet", help="Parquet or CSV")
 
     inspect = commands.add_parser("inspect", help="budget, weights, bytes and density of a model")
@@ -77,6 +81,12 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("model", metavar="MODEL.npz")
     inspect.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     return parser
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device", choices=DEVICES, default="cpu", help="where items are ranked; default cpu"
+    )
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
@@ -92,6 +102,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             user=arguments.user,
             item=arguments.item,
             valid=arguments.valid,
+            device=arguments.device,
         )
     for warning in caught:
         sys.stderr.write(f"recsys: warning: {warning.message}\n")
@@ -116,6 +127,7 @@ def _recommend(arguments: argparse.Namespace) -> None:
         deny=_ids(arguments.deny, "--deny"),
         unknown=arguments.unknown,
         histories=arguments.histories,
+        device=arguments.device,
         name="--out",
     )
     sys.stdout.write(f"{rows:,} recommendations for {users:,} users in {arguments.out}\n")

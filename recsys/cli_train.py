@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recsys.cli_show import describe, print_json
+from sparsenum._device import DEVICES
 
 if TYPE_CHECKING:
     from recsys.interactions import Interactions
@@ -38,6 +39,7 @@ OPTIONS = (
     "weight_decay",
     "validation",
     "patience",
+    "device",
 )
 
 
@@ -75,6 +77,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     train.add_argument(
         "--patience", type=int, metavar="N", help="stop after N looks (of 10) without a better one"
     )
+    train.add_argument("--device", choices=DEVICES, help="where steps are taken; default cpu")
     train.add_argument("--checkpoint", metavar="DIR", help="keep the state of each epoch there")
     train.add_argument("--resume", action="store_true", help="go on from --checkpoint")
     train.add_argument("--out", required=True, metavar="MODEL.npz", help="the file to write")

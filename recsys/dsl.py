@@ -131,6 +131,7 @@ def train(
     decay: float,
     recipe: Recipe,
     on_epoch: Callable[[Epoch], bool],
+    device: str = "cpu",
 ) -> None:
     """Train user and item tables on the ranking loss, exchanging weights after each epoch [1]_.
 
@@ -156,7 +157,7 @@ def train(
         progress = training.epoch / epochs
         samples = samples.drawn_anew(rng)
         slower = rate * (1.0 - (1.0 - LAST_RATE) * progress)
-        mean = descend(samples, loss, *tables, slower, decay, rng)
+        mean = descend(samples, loss, *tables, slower, decay, rng, device)
         fraction = recipe.fraction(progress)
         wanted = allowed(weights, tables, recipe, (training.epoch + 1) / epochs)
         rewirings: tuple[Rewiring, ...] = ()

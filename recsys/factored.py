@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from recsys import storage
 from recsys.budget import table_sizes
 from recsys.factors import FactorScores
-from recsys.recommender import Recommender, rows_from_counts
+from recsys.recommender import Recommender
 from sparsenum._check import whole
 from sparsenum.sparse import CSR
 
@@ -94,7 +94,7 @@ class Factored(Recommender):
         for side, n in zip(("user", "item"), shape, strict=True):
             counts = arrays[f"{side}_counts"].astype(np.uint32, casting="safe") + np.uint32(1)
             indices, data = arrays[f"{side}_indices"], arrays[f"{side}_data"]
-            tables.append(rows_from_counts(counts, indices, data, (n, dim)))
+            tables.append(storage.rows_from_counts(counts, indices, data, (n, dim)))
         model.user_table_, model.item_table_ = tables
         model.n_weights_, model.history_ = header["budget"], header["history"]
         if model.n_weights_ != tables[0].nnz + tables[1].nnz:

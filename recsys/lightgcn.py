@@ -41,6 +41,7 @@ class LightGCN(SparseMF):
 
     Sparsity ends with the first layer: P E is dense, in training (some six tables of activations
     and gradients of that size) and in serving. The budget is that of the file, not of memory.
+    It is trained and ranked on the CPU.
 
     Parameters
     ----------

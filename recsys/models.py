@@ -20,6 +20,7 @@ from recsys.recipes import RECIPES, Recipe
 from recsys.stopping import Monitor, hold_out
 from recsys.table import Source
 from sparsenum._check import choice, positive, whole
+from sparsenum._device import Device, on_cuda
 from sparsenum.sparse import CSR, transpose
 
 MAX_NEGATIVES = 10_000
@@ -74,6 +75,12 @@ class SparseMF(Factored):
         Share of `train` to hold back by lot for that, where fit is given no `valid`.
     seed : int, default 0
         Same seed, same table, same machine: same model.
+    device : {"cpu", "cuda"}, default "cpu"
+        Where `fit` takes its steps. A CUDA device takes the same ones, those side by side that
+        share no user and no item, and rounds otherwise: after an epoch weights agree to some five
+        digits, later ones may part where rounding decides an exchange. The same device gives the
+        same model. The more items are drawn, the less goes side by side. The exchange of weights,
+        `fold_in` and `partial_fit` stay on the CPU.
 
     Attributes
     ----------
@@ -112,6 +119,7 @@ class SparseMF(Factored):
         patience: int | None = None,
         validation: float | None = None,
         seed: int = 0,
+        device: Device = "cpu",
     ) -> None:
         self.budget = budget
         self.dim = dim
@@ -126,6 +134,7 @@ class SparseMF(Factored):
         self.patience = patience
         self.validation = validation
         self.seed = seed
+        self.device = device
 
     def fit(
         self,
@@ -151,7 +160,8 @@ class SparseMF(Factored):
             Folder to write the state of the training to after each epoch; the last two are kept.
         resume : bool, default False
             Go on from the latest sound checkpoint there, if any, to the very model that an
-            uninterrupted training on the same data and parameters gives, bit for bit.
+            uninterrupted training on the same data and parameters gives, bit for bit. So `device`
+            must be the same, too.
 
         Returns
         -------
@@ -164,6 +174,8 @@ class SparseMF(Factored):
         ValueError
             If a parameter is out of range or the budget does not fit the tables; if the folder of
             `checkpoint` holds those of another training, or any without `resume`.
+        DeviceError
+            If the device is "cuda" and that cannot be had.
         """
         dim = whole(self.dim, "dim", lower=1, upper=MAX_DIM)
         epochs = whole(self.epochs, "epochs", lower=1)
@@ -210,6 +222,7 @@ class SparseMF(Factored):
         n = loss.n_negatives
         if self.n_negatives is not None:
             n = whole(self.n_negatives, "n_negatives", lower=1, upper=MAX_NEGATIVES)
+        on_cuda(self.device)
         rate, row_power = self._rate(optimizer.rate), 0.0
         if self.row_power != 0:
             row_power = positive(self.row_power, "row_power", "0 makes all rows equal")
@@ -224,9 +237,8 @@ class SparseMF(Factored):
             return noted(epoch, training, monitor, FactorScores, checkpoints)
 
         if not monitor.is_over:
-            dsl.train(
-                training, matrix, weights, loss=loss, n_negatives=n, rate=rate, on_epoch=see, **plan
-            )
+            plan |= {"loss": loss, "n_negatives": n, "rate": rate, "device": self.device}
+            dsl.train(training, matrix, weights, on_epoch=see, **plan)
         return training.tables.users.weights, training.tables.items.weights
 
     def _rate(self, default: float) -> float:

@@ -19,6 +19,7 @@ from recsys.serving import Unknown
 from recsys.table import Source
 from recsys.toplists import Scores, Searcher
 from sparsenum._check import whole
+from sparsenum._device import Device, on_cuda
 from sparsenum.sparse import CSR
 
 
@@ -65,6 +66,14 @@ class Recommender(ABC):
     def scorer(self) -> Scores:
         """What gives the scores that lists are made of; models with faster ways say so here."""
         return self.scores
+
+    def scorer_on(self, device: str) -> Scores:
+        """Return what gives the scores that lists are made of, on the CPU or on a CUDA device."""
+        if not on_cuda(device):
+            return self.scorer
+        from recsys.device import on_device  # which imports numba.cuda
+
+        return on_device(self.scorer, type(self).__name__)
 
     def fold_in(
         self, rows: Source, *, user: str | None = None, item: str | None = None
@@ -134,6 +143,7 @@ class Recommender(ABC):
         deny: Sequence[Any] | pl.Series | None = None,
         unknown: Unknown = "error",
         histories: Source | None = None,
+        device: Device = "cpu",
     ) -> pl.DataFrame:
         """Return the k best items of each user.
 
@@ -152,6 +162,9 @@ class Recommender(ABC):
             (scored by the share of users), or the list for their rows in `histories`.
         histories : table or path, optional
             What unknown users took, for "fold_in", in columns named as those of the training.
+        device : {"cpu", "cuda"}, default "cpu"
+            Where items are scored and the best are picked, for models of two sparse tables and
+            `ItemBlend`. A CUDA device scores all items; nothing but lists comes back from there.
 
         Returns
         -------
@@ -163,12 +176,15 @@ class Recommender(ABC):
         Raises
         ------
         ValueError
-            If a user was not in training, `k` is out of range or no item is left to choose from.
+            If a user was not in training, `k` is out of range or no item is left to choose from,
+            or if the model cannot rank on the device.
+        DeviceError
+            If the device is "cuda" and that cannot be had.
         """
         self._fitted()
         k = whole(k, "k", lower=1, upper=self.items_.len())
         permitted = serving.permitted_items(self.items_, allow, deny)
-        asked = users, k, exclude_seen, permitted, unknown, histories
+        asked = users, k, exclude_seen, permitted, unknown, histories, device
         return serving.recommend(self, serving.lists_for(self, *asked)[0], k)
 
     def recommend_to(
@@ -183,6 +199,7 @@ class Recommender(ABC):
         deny: Sequence[Any] | pl.Series | None = None,
         unknown: Unknown = "error",
         histories: Source | None = None,
+        device: Device = "cpu",
         name: str = "path",
     ) -> tuple[int, int]:
         """Write the k best items of each user to a file, in bounded memory, whole or not at all.
@@ -191,10 +208,11 @@ class Recommender(ABC):
         ----------
         path : path
             A `.parquet` or `.csv` to make or replace.
-        users, k, exclude_seen, allow, deny, unknown, histories
+        users, k, exclude_seen, allow, deny, unknown, histories, device
             As for `recommend`, but that users who were not in training come last.
         memory_limit : int or str, default "256MB"
-            Bytes beside the model and the libraries; sets for how many users lists are held.
+            Bytes beside the model and the libraries; sets for how many users lists are held. That
+            of a device is not counted.
         name : str, default "path"
             What the caller calls `path`, for messages.
 
@@ -207,6 +225,8 @@ class Recommender(ABC):
         ------
         ValueError
             As `recommend`, or if the limit is too small or the kind of file cannot hold the ids.
+        DeviceError
+            As `recommend`.
         OSError
             If it cannot be written; what was there before stays.
         """
@@ -216,7 +236,7 @@ class Recommender(ABC):
         whole_rows = not isinstance(self.scorer, Searcher)
         block = serving.users_at_a_time(memory_limit, self.items_.len(), k, whole_rows)
         target = sink.check_target(path, name)
-        asked = users, k, exclude_seen, permitted, unknown, histories
+        asked = users, k, exclude_seen, permitted, unknown, histories, device
         parts, n_users = serving.lists_for(self, *asked, block)
         return serving.write(self, parts, target, name), n_users
 
@@ -273,6 +293,7 @@ class Recommender(ABC):
         item: str | None = None,
         per_user: bool = False,
         valid: Source | None = None,
+        device: Device = "cpu",
     ) -> dict[str, Any]:
         """Return how well lists of k items do on held-out pairs.
 
@@ -293,6 +314,8 @@ class Recommender(ABC):
             The held-out events that parameters were chosen by, with the same columns: a
             `ProtocolWarning` says if they spread over popular and rare items in another way than
             `test`, for then they rank models in another way, too (see `recsys.protocol`).
+        device : {"cpu", "cuda"}, default "cpu"
+            Where lists are made, as for `recommend`.
 
         Returns
         -------
@@ -308,7 +331,9 @@ class Recommender(ABC):
         Raises
         ------
         ValueError
-            If `k` is out of range or `test` lacks a column.
+            If `k` is out of range, `test` lacks a column or the model cannot rank on the device.
+        DeviceError
+            If the device is "cuda" and that cannot be had.
         """
         self._fitted()
         k = whole(k, "k", lower=1, upper=self.items_.len())
@@ -321,7 +346,7 @@ class Recommender(ABC):
         held, unknown_users, unknown_items = read_pairs(test, **columns)
         if valid is not None:
             warn_of_drift(self.seen_, read_pairs(valid, **columns)[0], held)
-        metrics = rank(self.scorer, held, self.seen_, k, self.popularity_)
+        metrics = rank(self.scorer_on(device), held, self.seen_, k, self.popularity_)
         result = metrics.means() | {
             "unknown_users": unknown_users,
             "unknown_items": unknown_items,
@@ -368,30 +393,7 @@ class Recommender(ABC):
         model.columns_ = {role: header["columns"][role] for role in roles}
         counts, indices = arrays["seen_counts"], arrays["seen_indices"]
         data = arrays.get("seen_data", np.ones(indices.size, np.float32))
-        model.seen_ = rows_from_counts(counts, indices, data, shape)
+        model.seen_ = storage.rows_from_counts(counts, indices, data, shape)
         model.popularity_ = model.seen_.column_counts / shape[0]
         model.report()  # which fails on a history that is none
         return model
-
-
-def rows_from_counts(
-    counts: NDArray[Any], indices: NDArray[Any], data: NDArray[Any], shape: tuple[int, int]
-) -> CSR:
-    """Return a CSR matrix from the lengths of its rows, as files hold it, once it is sound."""
-    indptr = np.zeros(shape[0] + 1, np.uint64)
-    sound = (
-        counts.dtype in (np.uint16, np.uint32)
-        and indices.dtype in (np.uint16, np.uint32)
-        and data.dtype == np.float32
-        and counts.shape == (shape[0],)
-        and indices.shape == data.shape == (int(counts.sum()),)
-    )
-    if sound:
-        np.cumsum(counts, out=indptr[1:], dtype=np.uint64)
-        falls = np.flatnonzero(indices[1:] <= indices[:-1]) + 1
-        sound = (
-            bool(np.isin(falls, indptr.view(np.int64)).all()) and not (indices >= shape[1]).any()
-        )
-    if not sound:
-        raise ValueError("the file's rows are not sound (lengths, order or range of the columns)")
-    return CSR(indptr, indices, data, shape)

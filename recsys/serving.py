@@ -73,15 +73,15 @@ def lists(
     k: int,
     exclude_seen: bool,
     permitted: NDArray[np.int64],
+    device: str = "cpu",
     block: int | None = None,
 ) -> Iterator[pl.DataFrame]:
     """Yield tables of the lists of users given by row, `place` counting the users."""
     hidden = model.seen_ if exclude_seen else None
     everything = permitted.size == model.items_.len()
     done = 0
-    for some, best in top_items(
-        model.scorer, rows, k, hidden, None if everything else permitted, block
-    ):
+    scores = model.scorer_on(device)
+    for some, best in top_items(scores, rows, k, hidden, None if everything else permitted, block):
         yield _frame(model.users_.gather(some), model.items_, best, done)
         done += some.size
 
@@ -94,6 +94,7 @@ def lists_for(
     permitted: NDArray[np.int64],
     unknown: Unknown,
     histories: Source | None,
+    device: str = "cpu",
     block: int | None = None,
 ) -> tuple[Iterator[pl.DataFrame], int]:
     """Return tables of lists, first of known users, with their `place` in `users`; and how many."""
@@ -105,7 +106,7 @@ def lists_for(
         )
     rows = known_rows(model, users, unknown)
     places, strangers = np.flatnonzero(rows >= 0), np.flatnonzero(rows < 0)
-    known = lists(model, rows[places], k, exclude_seen, permitted, block)
+    known = lists(model, rows[places], k, exclude_seen, permitted, device, block)
     parts = (_placed(part, places) for part in known)
     if not strangers.size or unknown == "skip":
         return parts, places.size
@@ -113,7 +114,7 @@ def lists_for(
     if unknown == "popular":
         others = _popular(model, ids, k, permitted, block or ids.len())
     else:
-        others = _folded(model, ids, k, exclude_seen, permitted, histories, block)
+        others = _folded(model, ids, k, exclude_seen, permitted, histories, device, block)
     return chain(parts, (_placed(part, strangers) for part in others)), rows.size
 
 
@@ -204,6 +205,7 @@ def _folded(
     exclude_seen: bool,
     permitted: NDArray[np.int64],
     histories: Source | None,
+    device: str,
     block: int | None,
 ) -> Iterator[pl.DataFrame]:
     """Return the lists of users whom the model learns to know by their histories."""
@@ -216,4 +218,4 @@ def _folded(
             f"{int((rows < 0).sum())}, like {ids.gather(np.flatnonzero(rows < 0))[0]!r}; leave "
             "them out or choose unknown='popular'"
         )
-    return lists(guests, rows, k, exclude_seen, permitted, block)
+    return lists(guests, rows, k, exclude_seen, permitted, device, block)

@@ -10,6 +10,7 @@ from recsys import _cpu_training
 from recsys.losses import Loss
 from recsys.optimisers import Optimizer
 from recsys.samples import Samples
+from sparsenum._device import on_cuda
 from sparsenum.sparse import CSR
 from sparsenum.topology import Rewiring
 
@@ -63,8 +64,16 @@ def descend(
     rate: float,
     decay: float,
     rng: np.random.Generator,
+    device: str = "cpu",
 ) -> float:
-    """Take one step for each interaction, in random order, and return the mean loss."""
+    """Take one step for each interaction, in random order, and return the mean loss.
+
+    A CUDA device takes the same steps, in an order that comes to the same (see `recsys.waves`).
+    """
+    if on_cuda(device):
+        from recsys import waves  # which imports numba.cuda
+
+        return waves.descend(samples, loss, users, items, rate, decay, rng)
     scratch = np.zeros((2, users.weights.shape[1]), np.float32)
     total = 0.0
     for order in samples.rounds(rng):

@@ -19,6 +19,8 @@ import polars as pl
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from sparsenum.sparse import CSR
+
 FORMAT = "recsys-model"
 VERSION = 1
 MAX_HEADER = 16 * 2**20
@@ -321,3 +323,24 @@ def _load(
     if _digest(array) != sha256:
         _refuse(path, f"its member {name!r} does not match its checksum")
     return array
+
+
+def rows_from_counts(counts: Array, indices: Array, data: Array, shape: tuple[int, int]) -> CSR:
+    """Return a CSR matrix from the lengths of its rows, as files hold it, once it is sound."""
+    indptr = np.zeros(shape[0] + 1, np.uint64)
+    sound = (
+        counts.dtype in (np.uint16, np.uint32)
+        and indices.dtype in (np.uint16, np.uint32)
+        and data.dtype == np.float32
+        and counts.shape == (shape[0],)
+        and indices.shape == data.shape == (int(counts.sum()),)
+    )
+    if sound:
+        np.cumsum(counts, out=indptr[1:], dtype=np.uint64)
+        falls = np.flatnonzero(indices[1:] <= indices[:-1]) + 1
+        sound = (
+            bool(np.isin(falls, indptr.view(np.int64)).all()) and not (indices >= shape[1]).any()
+        )
+    if not sound:
+        raise ValueError("the file's rows are not sound (lengths, order or range of the columns)")
+    return CSR(indptr, indices, data, shape)

@@ -43,6 +43,7 @@ def test_parameters_give_back_the_arguments():
         "patience": 3,
         "validation": 0.2,
         "seed": 6,
+        "device": "cuda",
     }
     assert SparseMF(**arguments).parameters() == arguments
     assert Popularity().parameters() == {}

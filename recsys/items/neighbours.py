@@ -12,7 +12,6 @@ from recsys import storage
 from recsys.factors import take_rows
 from recsys.interactions import Interactions
 from recsys.items.based import ItemBased
-from recsys.recommender import rows_from_counts
 from recsys.table import Source
 from sparsenum.sparse import CSR, rows_times_sparse
 
@@ -109,5 +108,5 @@ class Neighbours(ItemBased):
         model = cls(**header["parameters"])
         model.history_ = []
         counts, indices, data = (arrays[f"near_{part}"] for part in ("counts", "indices", "data"))
-        model.table_ = rows_from_counts(counts, indices, data, (shape[1], shape[1]))
+        model.table_ = storage.rows_from_counts(counts, indices, data, (shape[1], shape[1]))
         return model

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.recommender import rows_from_counts
+from recsys.storage import rows_from_counts
 from sparsenum.sparse import CSR
 from sparsenum.sparse.formats import index_type
 
