@@ -16,6 +16,15 @@ RANGES = 2 if device.SIMULATED else 256
 CURSORS = 2**28
 
 
+def vector(size: int, dtype: Any = np.float64) -> Array:
+    """Return an array on the device that holds anything, or nothing.
+
+    Numpy takes the strides from an array that is created empty, and to a kernel one without is of
+    another type.
+    """
+    return device.empty(size, dtype) if size else device.empty(1, dtype)[:0]
+
+
 def offsets(counts: Array) -> tuple[Array, int]:
     """Return where rows of so many entries begin, and how many entries there are in all."""
     indptr = device.empty(counts.size + 1, np.uint64)
@@ -27,27 +36,30 @@ def transpose(A: CSR) -> CSR:
     """Return A' by compressed rows, columns sorted; the same bits whenever it is called."""
     n, m = A.shape
     ranges = max(1, min(n, RANGES, CURSORS // max(m, 1)))
-    cursor = device.empty((ranges, m), np.uint32)
-    totals, grid = device.empty(m, np.uint64), (ranges, device.THREADS)
+    cursor = device.empty((ranges, max(m, 1)), np.uint32)
+    totals, grid = vector(m, np.uint64), (ranges, device.THREADS)
     _cuda.count_columns[grid](A.indptr, A.indices, cursor)
     _cuda.start_columns[device.per_item(m)](cursor, totals)
     indptr, nnz = offsets(totals)
-    indices = device.empty(nnz, np.promote_types(A.indices.dtype, index_type(n)))
-    data = device.empty(nnz, A.data.dtype)
+    indices = vector(nnz, np.promote_types(A.indices.dtype, index_type(n)))
+    data = vector(nnz, A.data.dtype)
     _cuda.fill_transpose[grid](A.indptr, A.indices, A.data, cursor, indptr, indices, data)
     return CSR(indptr, indices, data, (m, n))
 
 
 def spmv(A: CSR, x: Array) -> Array:
     """Return A x."""
-    y = device.empty(A.shape[0], A.data.dtype)
+    y = vector(A.shape[0], A.data.dtype)
     _cuda.spmv[device.per_row(A.shape[0])](A.indptr, A.indices, A.data, x, y)
     return y
 
 
 def spmm(A: CSR, X: Array) -> Array:
     """Return A X."""
-    Y = device.empty((A.shape[0], X.shape[1]), A.data.dtype)
+    shape = A.shape[0], X.shape[1]
+    if A.nnz == 0 or X.size == 0:
+        return device.to_device(np.zeros(shape, A.data.dtype))
+    Y = device.empty(shape, A.data.dtype)
     _cuda.spmm[device.per_item(Y.size)](A.indptr, A.indices, A.data, X, Y)
     return Y
 

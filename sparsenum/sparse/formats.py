@@ -76,7 +76,8 @@ class CSR:
         What is there already is not copied. With its arrays on a device a matrix is for the
         functions that take ``device="cuda"``; its other methods want them on the host.
         """
-        return CSR(*moved(device, self.indptr, self.indices, self.data), self.shape)
+        indptr, indices, data = moved(device, self.indptr, self.indices, self.data)
+        return CSR(indptr, indices, data, self.shape)
 
     def only(self, kept: NDArray[np.bool_]) -> CSR:
         """Return the entries that are kept, one truth for each, in a pattern of their own."""
@@ -161,7 +162,8 @@ class ELL:
 
         What is there already is not copied.
         """
-        return ELL(*moved(device, self.indices, self.data), self.n_cols)
+        indices, data = moved(device, self.indices, self.data)
+        return ELL(indices, data, self.n_cols)
 
     def to_csr(self) -> CSR:
         """Return the used places by compressed rows, columns sorted."""

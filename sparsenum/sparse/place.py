@@ -27,9 +27,14 @@ def moved(device: str, *arrays: Any) -> tuple[Any, ...]:
     """Return arrays in the memory of a device: those that are there already as they are."""
     if not on_cuda(device):
         return tuple(map(host, arrays))
-    from sparsenum import _cuda
+    return tuple(map(_sent, arrays))
 
-    return tuple(map(_cuda.to_device, arrays))
+
+def _sent(x: Any) -> Any:
+    from sparsenum import _cuda
+    from sparsenum.sparse.device import vector
+
+    return vector(0, x.dtype) if x.shape == (0,) else _cuda.to_device(x)
 
 
 def host(x: Any) -> Any:
@@ -46,7 +51,7 @@ def operand(x: Any, name: str, ndim: int, dtype: Any) -> Any:
     from sparsenum import _cuda
 
     if not lives_on_cuda(x):
-        return _cuda.to_device(real_array(x, name, ndim, dtype))
+        return _sent(real_array(x, name, ndim, dtype))
     array = _cuda.to_device(x)
     if array.ndim != ndim:
         raise ValueError(

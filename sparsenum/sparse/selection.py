@@ -40,8 +40,8 @@ def row_top_k(scores: ArrayLike, k: int, *, device: Device = "cpu") -> ELL:
         from sparsenum.sparse import device as there
 
         given = operand(scores, "scores", 2, float_type(scores))
-        best = there.row_top_k(given, whole(k, "k", lower=1, upper=given.shape[1]))
-        return ELL(*(in_kind(x, scores) for x in best), given.shape[1])
+        columns, best = there.row_top_k(given, whole(k, "k", lower=1, upper=given.shape[1]))
+        return ELL(in_kind(columns, scores), in_kind(best, scores), given.shape[1])
     scores = real_array(scores, "scores", 2, float_type(scores))
     n, m = scores.shape
     k = whole(k, "k", lower=1, upper=m)
