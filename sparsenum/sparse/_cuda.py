@@ -168,17 +168,22 @@ def spmm(indptr, indices, data, X, Y):
 # Conjugate gradients
 
 
-@formula
-def grid_sum(x, parts, grid):
-    """Return the sum of x over all blocks, to all of them; parts has a place for each."""
-    x = block_sum(x)
+@cuda.jit(device=True)
+def grid_sums(x, y, parts):
+    """Return the sums of x and y over all blocks, to all of them; parts is (2, blocks).
+
+    It is called and not copied, like formulas, into its place: copies would fill the registers.
+    """
+    x, y = block_sum(x), block_sum(y)
     if cuda.threadIdx.x == 0:
-        parts[cuda.blockIdx.x] = x
-    grid.sync()
-    total = 0.0
-    for k in range(cuda.threadIdx.x, parts.size, cuda.blockDim.x):
-        total += parts[k]
-    return block_sum(total)
+        parts[0, cuda.blockIdx.x] = x
+        parts[1, cuda.blockIdx.x] = y
+    cuda.cg.this_grid().sync()
+    x = y = 0.0
+    for k in range(cuda.threadIdx.x, parts.shape[1], cuda.blockDim.x):
+        x += parts[0, k]
+        y += parts[1, k]
+    return block_sum(x), block_sum(y)
 
 
 @kernel(
@@ -192,7 +197,7 @@ def grid_sum(x, parts, grid):
 def cg(indptr, indices, data, inverse, b, rtol, max_iter, x, work, parts, out):
     """Solve A x = b from zero by CG, preconditioned by a diagonal, all blocks in step.
 
-    work is (3, n), parts (3, blocks). Writes the number of products, the 2-norm of the residual,
+    work is (3, n), parts (4, blocks). Writes the number of products, the 2-norm of the residual,
     and whether it came down to rtol times that of b.
     """
     grid = cuda.cg.this_grid()
@@ -205,7 +210,7 @@ def cg(indptr, indices, data, inverse, b, rtol, max_iter, x, work, parts, out):
         p[j] = inverse[j] * b[j]
         rz += b[j] * p[j]
         square += b[j] * b[j]
-    rz, square = grid_sum(rz, parts[0], grid), grid_sum(square, parts[1], grid)
+    rz, square = grid_sums(rz, square, parts[:2])
     residual = math.sqrt(square)
     goal = rtol * residual
     n_iter = 0
@@ -216,7 +221,7 @@ def cg(indptr, indices, data, inverse, b, rtol, max_iter, x, work, parts, out):
             if lane == 0:
                 Ap[i] = total
                 curvature += p[i] * total
-        curvature = grid_sum(curvature, parts[2], grid)
+        curvature, _ = grid_sums(curvature, 0.0, parts[2:])
         n_iter += 1
         if not curvature > 0.0:
             break
@@ -227,7 +232,7 @@ def cg(indptr, indices, data, inverse, b, rtol, max_iter, x, work, parts, out):
             r[j] -= alpha * Ap[j]
             rz += r[j] * r[j] * inverse[j]
             square += r[j] * r[j]
-        rz, square = grid_sum(rz, parts[0], grid), grid_sum(square, parts[1], grid)
+        rz, square = grid_sums(rz, square, parts[:2])
         residual = math.sqrt(square)
         beta = rz / previous
         for j in range(cuda.grid(1), b.size, cuda.gridsize(1)):
@@ -264,7 +269,7 @@ def schur_cg(
 ):
     """Solve (diag(weight) - Q'Q) x = b from zero by Jacobi-CG, all blocks in step.
 
-    work is (4, m), y (n,), parts (3, blocks). Writes the number of products and the residual over
+    work is (4, m), y (n,), parts (4, blocks). Writes the number of products and the residual over
     b, in the 1-norm or in the norm of the preconditioner, whichever is larger.
     """
     grid = cuda.cg.this_grid()
@@ -283,8 +288,8 @@ def schur_cg(
             p[j] = inverse[j] * b[j]
             rz += b[j] * p[j]
             size += abs(b[j])
-    first = rz = grid_sum(rz, parts[0], grid)
-    first_size = grid_sum(size, parts[1], grid)
+    rz, first_size = grid_sums(rz, size, parts[:2])
+    first = rz
     residual = 1.0 if first > 0.0 else 0.0
     n_iter = 0
     while residual > rtol and n_iter < max_iter:
@@ -299,7 +304,7 @@ def schur_cg(
             if lane == 0:
                 Ap[j] = weight[j] * p[j] - total
                 curvature += p[j] * Ap[j]
-        curvature = grid_sum(curvature, parts[2], grid)
+        curvature, _ = grid_sums(curvature, 0.0, parts[2:])
         n_iter += 1
         if not curvature > 0.0:
             break
@@ -310,7 +315,7 @@ def schur_cg(
             r[j] -= alpha * Ap[j]
             rz += r[j] * r[j] * inverse[j]
             size += abs(r[j])
-        rz, size = grid_sum(rz, parts[0], grid), grid_sum(size, parts[1], grid)
+        rz, size = grid_sums(rz, size, parts[:2])
         beta = rz / previous
         residual = max(size / first_size, math.sqrt(rz / first))
         for j in range(cuda.grid(1), b.size, cuda.gridsize(1)):

@@ -68,7 +68,7 @@ def cg(A: CSR, b: Array, inverse: Array, rtol: float, max_iter: int) -> CGResult
     """Solve A x = b by conjugate gradients preconditioned by `inverse`, all in one launch."""
     n, grid = b.size, device.in_step()
     x, work = device.empty(n), device.empty((3, n))
-    parts, out = device.empty((3, grid[0])), device.empty(3)
+    parts, out = device.empty((4, grid[0])), device.empty(3)
     matrix = A.indptr, A.indices, A.data
     _cuda.cg[grid](*matrix, inverse, b, rtol, max_iter, x, work, parts, out)
     n_iter, residual, converged = out.copy_to_host().tolist()
@@ -86,7 +86,7 @@ def schur_result(Q: CSR, weight: Array, b: Array, rtol: float, max_iter: int) ->
     n, m = Q.shape
     t, grid = transpose(Q), device.in_step()
     x, work, y = device.empty(m), device.empty((4, m)), device.empty(n)
-    parts, out = device.empty((3, grid[0])), device.empty(2)
+    parts, out = device.empty((4, grid[0])), device.empty(2)
     matrices = Q.indptr, Q.indices, Q.data, t.indptr, t.indices, t.data
     _cuda.schur_cg[grid](*matrices, weight, b, rtol, max_iter, x, work, y, parts, out)
     n_iter, residual = out.copy_to_host().tolist()

@@ -50,8 +50,9 @@ class Rewiring:
         if lives_on_cuda(state) or lives_on_cuda(self.source):
             from sparsenum.topology import device
 
-            there: NDArray[Any] = device.carried(*moved("cuda", self.source, state), newborn)
-            return in_kind(there, state)
+            source, old = moved("cuda", self.source, state)
+            new: NDArray[Any] = in_kind(device.carried(source, old, newborn), state)
+            return new
         fresh = np.full(self.source.size, newborn, state.dtype)
         _cpu.carry(self.source, state, fresh)
         return fresh
