@@ -1,13 +1,15 @@
 """Preconditioned conjugate gradients for symmetric positive (semi)definite systems."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sparsenum._check import real_array, whole
+from sparsenum._device import Device
 from sparsenum.sparse.formats import CSR
+from sparsenum.sparse.place import host, in_kind, on_cuda_with, operand
 from sparsenum.sparse.products import spmv
 
 Vector = NDArray[np.float64]
@@ -42,6 +44,7 @@ def cg(
     diagonal: ArrayLike | None = None,
     rtol: float = 1e-8,
     max_iter: int | None = None,
+    device: Device = "cpu",
 ) -> CGResult:
     """Solve A x = b for symmetric positive semidefinite A, starting from zero.
 
@@ -61,6 +64,9 @@ def cg(
         Stop when the 2-norm of the residual is at most `rtol` times that of `b`.
     max_iter : int, optional
         Cap on the products with A; 10 n by default.
+    device : {"cpu", "cuda"}, default "cpu"
+        Where to compute. On a CUDA device all iterations are one launch, which leaves no place for
+        a function: `A` must be a CSR. The solution stays there if `b` is there.
 
     Returns
     -------
@@ -70,6 +76,8 @@ def cg(
 
     Raises
     ------
+    TypeError
+        If `A` is a function and `device` is "cuda".
     ValueError
         If `diagonal` has another length than `b` or an entry that is not positive.
 
@@ -77,13 +85,10 @@ def cg(
     ----------
     .. [1] Saad, "Iterative Methods for Sparse Linear Systems", 2nd ed., 2003, Algorithm 9.1.
     """
+    if on_cuda_with(device, A=A, b=b, diagonal=diagonal):
+        return _on_cuda(A, b, diagonal, rtol, max_iter)
     b = real_array(b, "b", 1)
-    inverse = np.ones_like(b)
-    if diagonal is not None:
-        diagonal = real_array(diagonal, "diagonal", 1)
-        if diagonal.shape != b.shape or not np.all(diagonal > 0):
-            raise ValueError(f"diagonal must hold {b.size} positive numbers, one for each row of A")
-        inverse = 1.0 / diagonal
+    inverse = _inverse(diagonal, b.size)
     max_iter = 10 * b.size if max_iter is None else whole(max_iter, "max_iter")
     apply = (lambda v: spmv(A, v)) if isinstance(A, CSR) else A
 
@@ -110,3 +115,33 @@ def cg(
         p *= rz / previous
         p += z
     return CGResult(x, residual, n_iter, residual <= goal)
+
+
+def _inverse(diagonal: ArrayLike | None, n: int) -> Vector:
+    if diagonal is None:
+        return np.ones(n)
+    diagonal = real_array(diagonal, "diagonal", 1)
+    if diagonal.size != n or not np.all(diagonal > 0):
+        raise ValueError(f"diagonal must hold {n} positive numbers, one for each row of A")
+    inverse: Vector = 1.0 / diagonal
+    return inverse
+
+
+def _on_cuda(
+    A: CSR | Callable[[Vector], Vector],
+    b: ArrayLike,
+    diagonal: ArrayLike | None,
+    rtol: float,
+    max_iter: int | None,
+) -> CGResult:
+    from sparsenum.sparse import device
+
+    if not isinstance(A, CSR):
+        raise TypeError(f"A must be a CSR with device='cuda': got {type(A).__name__}")
+    given = operand(b, "b", 1, np.float64)
+    if A.shape != (given.size, given.size):
+        raise ValueError(f"A must be square, with a row for each of b: got shape {A.shape}")
+    inverse = operand(_inverse(host(diagonal), given.size), "diagonal", 1, np.float64)
+    cap = 10 * given.size if max_iter is None else whole(max_iter, "max_iter")
+    found = device.cg(A.to("cuda"), given, inverse, float(rtol), cap)
+    return replace(found, x=in_kind(found.x, b))

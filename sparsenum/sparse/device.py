@@ -6,10 +6,23 @@ import numpy as np
 
 from sparsenum import _cuda as device
 from sparsenum.sparse import _cuda
-from sparsenum.sparse.formats import CSR
+from sparsenum.sparse.cg import CGResult
+from sparsenum.sparse.formats import CSR, index_type
 
 Array = Any  # on the device
-RANGES = 2 if device.SIMULATED else 256  # of rows, which are turned into columns side by side
+# Ranges of rows, which are turned into columns side by side. Each holds a number for each column,
+# so matrices with millions of columns are given fewer.
+RANGES = 2 if device.SIMULATED else 256
+CURSORS = 2**28
+
+
+def vector(size: int, dtype: Any = np.float64) -> Array:
+    """Return an array on the device that holds anything, or nothing.
+
+    Numpy takes the strides from an array that is created empty, and to a kernel one without is of
+    another type.
+    """
+    return device.empty(size, dtype) if size else device.empty(1, dtype)[:0]
 
 
 def offsets(counts: Array) -> tuple[Array, int]:
@@ -22,23 +35,67 @@ def offsets(counts: Array) -> tuple[Array, int]:
 def transpose(A: CSR) -> CSR:
     """Return A' by compressed rows, columns sorted; the same bits whenever it is called."""
     n, m = A.shape
-    ranges = min(n, RANGES)
-    cursor = device.to_device(np.zeros((ranges, m), np.uint32))
-    totals, grid = device.empty(m, np.uint64), (ranges, device.THREADS)
+    ranges = max(1, min(n, RANGES, CURSORS // max(m, 1)))
+    cursor = device.empty((ranges, max(m, 1)), np.uint32)
+    totals, grid = vector(m, np.uint64), (ranges, device.THREADS)
     _cuda.count_columns[grid](A.indptr, A.indices, cursor)
     _cuda.start_columns[device.per_item(m)](cursor, totals)
     indptr, nnz = offsets(totals)
-    indices, data = device.empty(nnz, np.uint32), device.empty(nnz, A.data.dtype)
+    indices = vector(nnz, np.promote_types(A.indices.dtype, index_type(n)))
+    data = vector(nnz, A.data.dtype)
     _cuda.fill_transpose[grid](A.indptr, A.indices, A.data, cursor, indptr, indices, data)
     return CSR(indptr, indices, data, (m, n))
 
 
+def spmv(A: CSR, x: Array) -> Array:
+    """Return A x."""
+    y = vector(A.shape[0], A.data.dtype)
+    _cuda.spmv[device.per_row(A.shape[0])](A.indptr, A.indices, A.data, x, y)
+    return y
+
+
+def spmm(A: CSR, X: Array) -> Array:
+    """Return A X."""
+    shape = A.shape[0], X.shape[1]
+    if A.nnz == 0 or X.size == 0:
+        return device.to_device(np.zeros(shape, A.data.dtype))
+    Y = device.empty(shape, A.data.dtype)
+    _cuda.spmm[device.per_item(Y.size)](A.indptr, A.indices, A.data, X, Y)
+    return Y
+
+
+def cg(A: CSR, b: Array, inverse: Array, rtol: float, max_iter: int) -> CGResult:
+    """Solve A x = b by conjugate gradients preconditioned by `inverse`, all in one launch."""
+    n, grid = b.size, device.in_step()
+    x, work = device.empty(n), device.empty((3, n))
+    parts, out = device.empty((4, grid[0])), device.empty(3)
+    matrix = A.indptr, A.indices, A.data
+    _cuda.cg[grid](*matrix, inverse, b, rtol, max_iter, x, work, parts, out)
+    n_iter, residual, converged = out.copy_to_host().tolist()
+    return CGResult(x, residual, int(n_iter), bool(converged))
+
+
 def schur_cg(Q: CSR, weight: Array, b: Array, rtol: float, max_iter: int) -> tuple[Array, int]:
     """Solve (diag(weight) - Q'Q) x = b by conjugate gradients, all in one launch."""
+    found = schur_result(Q, weight, b, rtol, max_iter)
+    return found.x, found.n_iter
+
+
+def schur_result(Q: CSR, weight: Array, b: Array, rtol: float, max_iter: int) -> CGResult:
+    """Solve it, and say how far it came."""
     n, m = Q.shape
     t, grid = transpose(Q), device.in_step()
     x, work, y = device.empty(m), device.empty((4, m)), device.empty(n)
-    parts, out = device.empty((3, grid[0])), device.empty(2)
+    parts, out = device.empty((4, grid[0])), device.empty(2)
     matrices = Q.indptr, Q.indices, Q.data, t.indptr, t.indices, t.data
     _cuda.schur_cg[grid](*matrices, weight, b, rtol, max_iter, x, work, y, parts, out)
-    return x, int(out.copy_to_host()[0])
+    n_iter, residual = out.copy_to_host().tolist()
+    return CGResult(x, residual, int(n_iter), residual <= rtol)
+
+
+def row_top_k(scores: Array, k: int) -> tuple[Array, Array]:
+    """Return columns and scores of the k best of each row."""
+    n = scores.shape[0]
+    indices, values = device.empty((n, k), np.uint32), device.empty((n, k), scores.dtype)
+    _cuda.row_top_k[device.per_row(n)](scores, indices, values)
+    return indices, values

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsenum._check import float_type, real_array
+from sparsenum._device import Device, lives_on_cuda
 from sparsenum.sparse import _cpu
+from sparsenum.sparse.place import moved, on_cuda_with
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -26,6 +28,7 @@ class CSR:
 
     Columns are sorted within each row and appear once. Indices are unsigned (uint64 pointers,
     uint16 or uint32 columns), which lets the compiled kernels skip the test for negative indices.
+    The arrays may be in the memory of a CUDA device, for functions that take ``device="cuda"``.
 
     Attributes
     ----------
@@ -66,6 +69,15 @@ class CSR:
     def nbytes(self) -> int:
         """Bytes held by the three arrays."""
         return self.indptr.nbytes + self.indices.nbytes + self.data.nbytes
+
+    def to(self, device: Device) -> CSR:
+        """Return the matrix in the memory of a device ("cuda") or of the host ("cpu").
+
+        What is there already is not copied. With its arrays on a device a matrix is for the
+        functions that take ``device="cuda"``; its other methods want them on the host.
+        """
+        indptr, indices, data = moved(device, self.indptr, self.indices, self.data)
+        return CSR(indptr, indices, data, self.shape)
 
     def only(self, kept: NDArray[np.bool_]) -> CSR:
         """Return the entries that are kept, one truth for each, in a pattern of their own."""
@@ -145,6 +157,14 @@ class ELL:
     data: NDArray[np.floating[Any]]
     n_cols: int
 
+    def to(self, device: Device) -> ELL:
+        """Return the matrix in the memory of a device ("cuda") or of the host ("cpu").
+
+        What is there already is not copied.
+        """
+        indices, data = moved(device, self.indices, self.data)
+        return ELL(indices, data, self.n_cols)
+
     def to_csr(self) -> CSR:
         """Return the used places by compressed rows, columns sorted."""
         n = self.indices.shape[0]
@@ -157,19 +177,26 @@ class ELL:
         return CSR(indptr, indices[used], data, (n, self.n_cols))
 
 
-def transpose(A: CSR) -> CSR:
+def transpose(A: CSR, *, device: Device = "cpu") -> CSR:
     """Return A' by compressed rows.
 
     Parameters
     ----------
     A : CSR, shape (n, m)
         The matrix.
+    device : {"cpu", "cuda"}, default "cpu"
+        Where to compute; the transpose is where `A` is.
 
     Returns
     -------
     CSR, shape (m, n)
         The transpose, columns sorted. Cost O(n + m + nnz).
     """
+    if on_cuda_with(device, A=A):
+        from sparsenum.sparse import device as there
+
+        turned = there.transpose(A.to(device))
+        return turned if lives_on_cuda(A.indices) else turned.to("cpu")
     n, m = A.shape
     indptr = np.zeros(m + 1, np.uint64)
     np.cumsum(A.column_counts, out=indptr[1:], dtype=np.uint64)

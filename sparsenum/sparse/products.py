@@ -6,14 +6,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sparsenum._check import real_array, whole
+from sparsenum._device import Device
 from sparsenum.sparse import _cpu
 from sparsenum.sparse.formats import CSR
+from sparsenum.sparse.place import in_kind, on_cuda_with, operand
 
 Array = NDArray[np.floating[Any]]
 
 
-def _operand(x: ArrayLike, name: str, A: CSR, ndim: int, length: int) -> Array:
-    array = real_array(x, name, ndim, A.data.dtype)
+def _operand(
+    x: ArrayLike, name: str, A: CSR, ndim: int, length: int, device: Device = "cpu"
+) -> Array:
+    read = real_array if device == "cpu" else operand
+    array: Array = read(x, name, ndim, A.data.dtype)
     if array.shape[0] != length:
         raise ValueError(
             f"{name} must have {length} rows to fit A of shape {A.shape}: got {array.shape[0]}"
@@ -21,7 +26,7 @@ def _operand(x: ArrayLike, name: str, A: CSR, ndim: int, length: int) -> Array:
     return array
 
 
-def spmv(A: CSR, x: ArrayLike) -> Array:
+def spmv(A: CSR, x: ArrayLike, *, device: Device = "cpu") -> Array:
     """Return A x in the precision of `A`.
 
     Parameters
@@ -30,6 +35,9 @@ def spmv(A: CSR, x: ArrayLike) -> Array:
         The matrix.
     x : array_like, shape (m,)
         The vector.
+    device : {"cpu", "cuda"}, default "cpu"
+        Where to compute. On a CUDA device sums are float64, whatever `A` holds, and the product
+        stays there if `x` is there.
 
     Returns
     -------
@@ -41,13 +49,19 @@ def spmv(A: CSR, x: ArrayLike) -> Array:
     ValueError
         If the length of `x` is not the number of columns of `A`.
     """
+    if on_cuda_with(device, A=A, x=x):
+        from sparsenum.sparse import device as there
+
+        given = _operand(x, "x", A, 1, A.shape[1], device)
+        product: Array = in_kind(there.spmv(A.to(device), given), x)
+        return product
     x = _operand(x, "x", A, 1, A.shape[1])
     y = np.empty(A.shape[0], A.data.dtype)
     _cpu.spmv(A.indptr, A.indices, A.data, x, y)
     return y
 
 
-def spmv_t(A: CSR, y: ArrayLike) -> Array:
+def spmv_t(A: CSR, y: ArrayLike, *, device: Device = "cpu") -> Array:
     """Return A' y in the precision of `A`, without forming the transpose.
 
     Parameters
@@ -56,6 +70,9 @@ def spmv_t(A: CSR, y: ArrayLike) -> Array:
         The matrix.
     y : array_like, shape (n,)
         The vector.
+    device : {"cpu", "cuda"}, default "cpu"
+        Where to compute. On a CUDA device sums are float64, whatever `A` holds, and the product
+        stays there if `y` is there. There the transpose is formed for each call.
 
     Returns
     -------
@@ -68,13 +85,20 @@ def spmv_t(A: CSR, y: ArrayLike) -> Array:
     ValueError
         If the length of `y` is not the number of rows of `A`.
     """
+    if on_cuda_with(device, A=A, y=y):
+        from sparsenum.sparse import device as there
+
+        # Threads that scatter at once would add in another order each time.
+        given = _operand(y, "y", A, 1, A.shape[0], device)
+        product: Array = in_kind(there.spmv(there.transpose(A.to(device)), given), y)
+        return product
     y = _operand(y, "y", A, 1, A.shape[0])
     x = np.zeros(A.shape[1], A.data.dtype)
     _cpu.spmv_t(A.indptr, A.indices, A.data, y, x)
     return x
 
 
-def spmm(A: CSR, X: ArrayLike) -> Array:
+def spmm(A: CSR, X: ArrayLike, *, device: Device = "cpu") -> Array:
     """Return A X for a dense block X, in the precision of `A`.
 
     Parameters
@@ -83,6 +107,9 @@ def spmm(A: CSR, X: ArrayLike) -> Array:
         The matrix.
     X : array_like, shape (m, b)
         The block; its rows should be contiguous.
+    device : {"cpu", "cuda"}, default "cpu"
+        Where to compute. On a CUDA device sums are float64, whatever `A` holds, and the product
+        stays there if `X` is there.
 
     Returns
     -------
@@ -94,6 +121,12 @@ def spmm(A: CSR, X: ArrayLike) -> Array:
     ValueError
         If `X` has not as many rows as `A` has columns.
     """
+    if on_cuda_with(device, A=A, X=X):
+        from sparsenum.sparse import device as there
+
+        given = _operand(X, "X", A, 2, A.shape[1], device)
+        product: Array = in_kind(there.spmm(A.to(device), given), X)
+        return product
     X = _operand(X, "X", A, 2, A.shape[1])
     Y = np.zeros((A.shape[0], X.shape[1]), A.data.dtype)
     _cpu.spmm(A.indptr, A.indices, A.data, X, Y)

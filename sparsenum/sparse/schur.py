@@ -1,14 +1,17 @@
 """Schur complements of two-sided systems: diag(w) - Q'Q, solved by iteration or directly."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sparsenum._check import real_array, whole
+from sparsenum._device import Device
 from sparsenum.sparse import _cpu
 from sparsenum.sparse.cg import CGResult, Vector
 from sparsenum.sparse.formats import CSR, transpose
+from sparsenum.sparse.place import in_kind, on_cuda_with, operand
 
 RIDGE = 1e-13  # added to the diagonal, scaled to one, so that a singular system has a factor
 # A matrix with more non-zeros than this share, and no more unknowns than this, is factorised as a
@@ -20,7 +23,13 @@ SCATTER_SHARE = 0.25
 
 
 def schur_cg(
-    Q: CSR, weight: ArrayLike, b: ArrayLike, *, rtol: float = 1e-8, max_iter: int | None = None
+    Q: CSR,
+    weight: ArrayLike,
+    b: ArrayLike,
+    *,
+    rtol: float = 1e-8,
+    max_iter: int | None = None,
+    device: Device = "cpu",
 ) -> CGResult:
     """Solve (diag(weight) - Q'Q) x = b by conjugate gradients, without forming the matrix.
 
@@ -42,6 +51,9 @@ def schur_cg(
         of the preconditioner.
     max_iter : int, optional
         Cap on the products; 10 m by default.
+    device : {"cpu", "cuda"}, default "cpu"
+        Where to compute; on a CUDA device all iterations are one launch. The solution stays there
+        if `b` is there.
 
     Returns
     -------
@@ -54,8 +66,15 @@ def schur_cg(
     ValueError
         If the lengths do not fit.
     """
-    weight, b = _sides(Q, weight, b)
+    on_device = on_cuda_with(device, Q=Q, weight=weight, b=b)
+    like = b
+    weight, b = _sides(Q, weight, b, device)
     cap = 10 * b.size if max_iter is None else whole(max_iter, "max_iter")
+    if on_device:
+        from sparsenum.sparse.device import schur_result
+
+        found = schur_result(Q.to(device), weight, b, float(rtol), cap)
+        return replace(found, x=in_kind(found.x, like))
     x = np.empty_like(b)
     full = Q.nnz > SCATTER_SHARE * Q.shape[0] * Q.shape[1]
     Qt = None if full else _triple(transpose(Q))
@@ -115,8 +134,11 @@ def _triple(A: CSR) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     return A.indptr, A.indices, A.data
 
 
-def _sides(Q: CSR, weight: ArrayLike, b: ArrayLike) -> tuple[Vector, Vector]:
-    weight, b = real_array(weight, "weight", 1), real_array(b, "b", 1)
+def _sides(
+    Q: CSR, weight: ArrayLike, b: ArrayLike, device: Device = "cpu"
+) -> tuple[Vector, Vector]:
+    read = real_array if device == "cpu" else operand
+    weight, b = read(weight, "weight", 1, np.float64), read(b, "b", 1, np.float64)
     if not weight.size == b.size == Q.shape[1]:
         raise ValueError(
             f"weight and b must have one number for each of the {Q.shape[1]} columns of Q: got "

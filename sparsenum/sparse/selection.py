@@ -4,11 +4,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sparsenum._check import float_type, real_array, whole
+from sparsenum._device import Device
 from sparsenum.sparse import _cpu
 from sparsenum.sparse.formats import ELL
+from sparsenum.sparse.place import in_kind, on_cuda_with, operand
 
 
-def row_top_k(scores: ArrayLike, k: int) -> ELL:
+def row_top_k(scores: ArrayLike, k: int, *, device: Device = "cpu") -> ELL:
     """Return the k largest scores of each row, best first.
 
     Ties go to the lower column. NaN and minus infinity are never chosen, so minus infinity marks
@@ -20,6 +22,8 @@ def row_top_k(scores: ArrayLike, k: int) -> ELL:
         What to choose from.
     k : int
         Places in each row, from 1 to m.
+    device : {"cpu", "cuda"}, default "cpu"
+        Where to compute; the result stays on a CUDA device if `scores` are there.
 
     Returns
     -------
@@ -32,6 +36,12 @@ def row_top_k(scores: ArrayLike, k: int) -> ELL:
     ValueError
         If `k` is below 1 or above the number of columns.
     """
+    if on_cuda_with(device, scores=scores):
+        from sparsenum.sparse import device as there
+
+        given = operand(scores, "scores", 2, float_type(scores))
+        columns, best = there.row_top_k(given, whole(k, "k", lower=1, upper=given.shape[1]))
+        return ELL(in_kind(columns, scores), in_kind(best, scores), given.shape[1])
     scores = real_array(scores, "scores", 2, float_type(scores))
     n, m = scores.shape
     k = whole(k, "k", lower=1, upper=m)

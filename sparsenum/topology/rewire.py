@@ -7,10 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsenum._check import whole
+from sparsenum._check import float_type, whole
+from sparsenum._device import Device, lives_on_cuda
 from sparsenum.sparse import CSR
+from sparsenum.sparse.place import host, in_kind, moved, on_cuda_with, operand
 from sparsenum.topology import _cpu
 from sparsenum.topology.score import spared
+
+Blocks = Iterable[tuple[int, NDArray[np.floating[Any]]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,26 +36,40 @@ class Rewiring:
     @property
     def n_grown(self) -> int:
         """Number of newborn entries."""
-        return int((self.source < 0).sum())
+        return int((host(self.source) < 0).sum())
+
+    def to(self, device: Device) -> "Rewiring":
+        """Return it in the memory of a device ("cuda") or of the host ("cpu")."""
+        return Rewiring(*moved(device, self.indptr, self.indices, self.source))
 
     def carry(self, state: NDArray[Any], newborn: float = 0.0) -> NDArray[Any]:
-        """Move one number per entry (weight, optimiser state) along; newborns start fresh."""
-        moved = np.full(self.source.size, newborn, state.dtype)
-        _cpu.carry(self.source, state, moved)
-        return moved
+        """Move one number per entry (weight, optimiser state) along; newborns start fresh.
+
+        What is moved is where `state` is: on a CUDA device too.
+        """
+        if lives_on_cuda(state) or lives_on_cuda(self.source):
+            from sparsenum.topology import device
+
+            source, old = moved("cuda", self.source, state)
+            new: NDArray[Any] = in_kind(device.carried(source, old, newborn), state)
+            return new
+        fresh = np.full(self.source.size, newborn, state.dtype)
+        _cpu.carry(self.source, state, fresh)
+        return fresh
 
     def split(self, rows: int, entries: int) -> tuple["Rewiring", "Rewiring"]:
         """Take two stacked tables apart: `rows` and old `entries` of the upper one."""
         at = int(self.indptr[rows])
-        below = self.source[at:]
-        return (
-            Rewiring(self.indptr[: rows + 1], self.indices[:at], self.source[:at]),
-            Rewiring(
-                self.indptr[rows:] - self.indptr[rows],
-                self.indices[at:],
-                np.where(below < 0, below, below - below.dtype.type(entries)),
-            ),
-        )
+        indptr, below = self.indptr[rows:], self.source[at:]
+        if lives_on_cuda(self.source):
+            from sparsenum.topology.device import shifted
+
+            lower = shifted(indptr, at), self.indices[at:], shifted(below, entries)
+        else:
+            source = np.where(below < 0, below, below - below.dtype.type(entries))
+            lower = indptr - self.indptr[rows], self.indices[at:], source
+        upper = self.indptr[: rows + 1], self.indices[:at], self.source[:at]
+        return Rewiring(*upper), Rewiring(*lower)
 
 
 def rewire(
@@ -61,6 +79,7 @@ def rewire(
     grow_scores: Iterable[tuple[int, NDArray[np.floating[Any]]]],
     *,
     rng: np.random.Generator,
+    device: Device = "cpu",
 ) -> Rewiring:
     """Drop the weakest entries of a table and grow as many where the score is best.
 
@@ -81,6 +100,9 @@ def rewire(
         never need to exist at once.
     rng : numpy.random.Generator
         Draws the lots.
+    device : {"cpu", "cuda"}, default "cpu"
+        Where to compute; the pattern is the same, to the bit, and is where `table` is. Blocks of
+        scores may be on a CUDA device or on the host.
 
     Returns
     -------
@@ -97,10 +119,13 @@ def rewire(
     ----------
     .. [1] Wang et al., "Dynamic Sparse Learning", WSDM 2024, section 3.
     """
-    by_row = isinstance(n_exchange, np.ndarray)
-    keep, quota = _without_weakest(table, keep_score, n_exchange, "n_exchange")
+    quota, by_row = _quota(table, keep_score, n_exchange, "n_exchange")
+    blocks = _in_order(table.shape, grow_scores, device)
+    if on_cuda_with(device, table=table, keep_score=keep_score):
+        return _rewired_on_cuda(table, keep_score, quota, by_row, blocks, rng)
+    keep = spared(keep_score, _groups(table, by_row), quota)
     seed = rng.integers(2**63, dtype=np.uint64)
-    free = _free_blocks(table, keep, grow_scores, seed)
+    free = _free_blocks(table, keep, blocks, seed)
     born_starts, born = (
         _best_by_row(free, quota, table.indices.dtype)
         if by_row
@@ -110,7 +135,11 @@ def rewire(
 
 
 def prune(
-    table: CSR, keep_score: NDArray[np.floating[Any]], n_drop: int | NDArray[np.int64]
+    table: CSR,
+    keep_score: NDArray[np.floating[Any]],
+    n_drop: int | NDArray[np.int64],
+    *,
+    device: Device = "cpu",
 ) -> Rewiring:
     """Drop the weakest entries of a table and grow none.
 
@@ -122,6 +151,8 @@ def prune(
         How much each entry is worth; ties drop the earlier entry.
     n_drop : int or ndarray of int64, shape (n,)
         How many entries to drop: of the whole table, or of each row.
+    device : {"cpu", "cuda"}, default "cpu"
+        Where to compute; the pattern is the same, to the bit, and is where `table` is.
 
     Returns
     -------
@@ -133,7 +164,14 @@ def prune(
     ValueError
         If more is to be dropped than there is.
     """
-    keep, _ = _without_weakest(table, keep_score, n_drop, "n_drop")
+    quota, by_row = _quota(table, keep_score, n_drop, "n_drop")
+    if on_cuda_with(device, table=table, keep_score=keep_score):
+        from sparsenum.topology import device as there
+
+        held, score = _on_cuda(table, keep_score)
+        result = Rewiring(*there.left(held, there.spared(held, score, quota, by_row)))
+        return result if lives_on_cuda(table.indices) else result.to("cpu")
+    keep = spared(keep_score, _groups(table, by_row), quota)
     nothing = np.empty(0, table.indices.dtype)
     return _merged(table, keep, np.zeros(table.shape[0] + 1, np.int64), nothing)
 
@@ -187,23 +225,61 @@ def no_preference(shape: tuple[int, int], rows: int = 1024) -> Iterator[tuple[in
         yield first, np.zeros((min(rows, shape[0] - first), shape[1]), np.float32)
 
 
-def _without_weakest(
+def _quota(
     table: CSR, keep_score: NDArray[np.floating[Any]], n_drop: int | NDArray[np.int64], name: str
-) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Return which entries stay, and how many go from each group."""
+) -> tuple[NDArray[np.int64], bool]:
+    """Return how many entries go from each group, and whether the groups are rows."""
+    n_drop = host(n_drop)
+    by_row = isinstance(n_drop, np.ndarray)
     if isinstance(n_drop, np.ndarray):
-        starts, quota = table.indptr, np.asarray(n_drop, np.int64)
+        quota = np.asarray(n_drop, np.int64)
+        sizes = np.diff(host(table.indptr))
     else:
-        starts = table.indptr[[0, -1]]
         quota = np.array([whole(n_drop, name, upper=table.nnz)])
-    if quota.size != starts.size - 1 or (quota < 0).any() or (quota > np.diff(starts)).any():
+        sizes = np.array([table.nnz], np.uint64)
+    if quota.size != sizes.size or (quota < 0).any() or (quota > sizes).any():
         raise ValueError(f"{name} must be from 0 to the number of entries, in each row or in all")
     if keep_score.shape != (table.nnz,):
         raise ValueError(
             f"keep_score must hold one number for each of the {table.nnz} entries: got shape "
             f"{keep_score.shape}"
         )
-    return spared(keep_score, starts, quota), quota
+    return quota, by_row
+
+
+def _groups(table: CSR, by_row: bool) -> NDArray[np.uint64]:
+    """Return where each group of entries begins: rows, or the whole table as one."""
+    return table.indptr if by_row else table.indptr[[0, -1]]
+
+
+def _on_cuda(table: CSR, keep_score: NDArray[np.floating[Any]]) -> tuple[CSR, Any]:
+    """Return a pattern and its scores on the device; values stay where they are."""
+    indptr, indices = moved("cuda", table.indptr, table.indices)
+    score = operand(keep_score, "keep_score", 1, float_type(keep_score))
+    return CSR(indptr, indices, table.data, table.shape), score
+
+
+def _rewired_on_cuda(
+    table: CSR,
+    keep_score: NDArray[np.floating[Any]],
+    quota: NDArray[np.int64],
+    by_row: bool,
+    blocks: Blocks,
+    rng: np.random.Generator,
+) -> Rewiring:
+    from sparsenum.topology import device
+
+    held, score = _on_cuda(table, keep_score)
+    keep = device.spared(held, score, quota, by_row)
+    seed = rng.integers(2**63, dtype=np.uint64)
+    free = device.free_blocks(held, keep, blocks, seed)
+    born = (
+        device.best_by_row(free, quota, held.indices.dtype)
+        if by_row
+        else device.best_of_all(free, int(quota[0]), held.shape, held.indices.dtype)
+    )
+    result = Rewiring(*device.merged(device.left(held, keep), *born))
+    return result if lives_on_cuda(table.indices) else result.to("cpu")
 
 
 def _merged(
@@ -220,23 +296,27 @@ def _merged(
     return Rewiring(new_indptr, new_indices, source)
 
 
-Blocks = Iterable[tuple[int, NDArray[np.floating[Any]]]]
+def _in_order(shape: tuple[int, int], blocks: Blocks, device: Device) -> Blocks:
+    """Yield blocks of scores that follow one another and cover a table."""
+    expected = 0
+    for first, block in blocks:
+        on_cuda_with(device, grow_scores=block)
+        stop = first + len(block)
+        if first != expected or stop > shape[0] or block.shape[1] != shape[1]:
+            raise ValueError(
+                f"grow_scores must go on at row {expected} of {shape}: got a block of shape "
+                f"{block.shape} at row {first}"
+            )
+        yield first, block
+        expected = stop
+    if expected != shape[0]:
+        raise ValueError(f"grow_scores must cover {shape[0]} rows: got {expected}")
 
 
 def _free_blocks(table: CSR, keep: NDArray[np.bool_], blocks: Blocks, seed: np.uint64) -> Blocks:
-    expected = 0
     for first, block in blocks:
-        stop = first + len(block)
-        if first != expected or stop > table.shape[0] or block.shape[1] != table.shape[1]:
-            raise ValueError(
-                f"grow_scores must go on at row {expected} of {table.shape}: got a block of shape "
-                f"{block.shape} at row {first}"
-            )
         _cpu.free_scores(block, first, table.indptr, table.indices, keep, seed)
         yield first, block
-        expected = stop
-    if expected != table.shape[0]:
-        raise ValueError(f"grow_scores must cover {table.shape[0]} rows: got {expected}")
 
 
 def _best_by_row(
