@@ -197,17 +197,24 @@ def line_search(C, a, b, tau, psi, phi, P, c, now, x, error, best, n, m, slabs):
     return after if length > 0.0 else error, length
 
 
-@part
-def newton(C, a, inverse, b, psi, tau, phi, P, c, W, v, x, now, error, goal, most, n, m, slabs):
-    """Take safeguarded Newton steps on the dual, and sweeps where they are refused.
+# Whole problems
 
-    Return the steps, the sweeps, the error, and which of the two points they led to.
+
+@part
+def stage(C, a, inverse, b, tau, psi, phi, P, c, W, v, x, now, error, goal, most, n, m, slabs):
+    """Solve at one temperature: sweeps while they are cheaper than Newton's method, then its steps.
+
+    These are safeguarded, and where one is refused there is a sweep. Return the sweeps, the steps,
+    and which of the two points they led to.
     """
-    damping, cap = method.DAMPING_PER_ERROR * error, method.CAP
-    steps, sweeps, best, best_at = 0, 0, error, 0
-    while error > goal and steps + sweeps < most and steps + sweeps - best_at < method.PATIENCE:
-        length = 0.0
-        if least(c[now], m) > method.UNDERFLOW:
+    last = tau == 1.0
+    aim, ahead = (goal, method.PROBE) if last else (method.STAGE_GOAL, method.STAGE_SWEEPS - 1.0)
+    worth = method.NEWTON_STEPS * (method.STEP_SWEEPS + method.COLUMN_SWEEPS * m)
+    sweeps, steps = 0, 0
+    damping, cap, best, best_at = 0.0, method.CAP, error, 0
+    while error > aim and sweeps + steps < most and sweeps + steps - best_at < method.PATIENCE:
+        length, before, sweeping = 0.0, error, ahead <= worth
+        if not sweeping and least(c[now], m) > method.UNDERFLOW:
             newton_system(P[now], inverse, b, c[now], damping, W, n, m)
             solve_laplacian(W, x, m)
             reach = centre(x, cap, v, m)
@@ -219,59 +226,44 @@ def newton(C, a, inverse, b, psi, tau, phi, P, c, W, v, x, now, error, goal, mos
         if length > 0.0:
             now = 1 - now
         else:
-            done, error = sweep(
-                C, a, b, psi[now], tau, phi[now], P[now], c[now], v, x, error, goal, 1, n, m, slabs
-            )
-            sweeps += done
-        if error < best:
-            best, best_at = error, steps + sweeps
-    return steps, sweeps, error, now
-
-
-# Whole problems
-
-
-@part
-def solve_small(C, a, inverse, b, spread, goal, most, phi, psi, P, c, W, v, x, n, m, slabs):
-    """Solve one problem with positive masses; return sweeps, Newton steps, and which point it is.
-
-    The temperature falls to 1 by stages: some sweeps, as many as are cheaper than Newton's method
-    at the last one, and Newton steps for what they left.
-    """
-    tau = max(1.0, method.START * spread)
-    for j in range(cuda.threadIdx.x, m, THREADS):
-        psi[0, j] = tau * math.log(b[j])
-    cuda.syncthreads()
-    error = iterate(C, a, b, psi[0], tau, phi[0], P[0], c[0], n, m, slabs)
-    sweeps, steps, now, wanted = 0, 0, 0, True
-    while wanted:
-        last = tau == 1.0
-        aim, ahead = (goal, method.PROBE) if last else (method.STAGE_GOAL, method.STAGE_SWEEPS - 1.0)
-        worth = method.NEWTON_STEPS * (method.STEP_SWEEPS + method.COLUMN_SWEEPS * m)
-        while error > aim and ahead <= worth and sweeps + steps < most:
-            before, left = error, min(np.int64(ahead) + 1, most - sweeps - steps)
+            left = min(np.int64(ahead) + 1, most - sweeps - steps) if sweeping else 1
             done, error = sweep(
                 C, a, b, psi[now], tau, phi[now], P[now], c[now], v, x, error, aim, left, n, m, slabs
             )
             sweeps += done
+        if sweeping:
             ahead = np.inf
             if last and aim < error < before:
                 ahead = done * math.log(aim / error) / math.log(error / before)
+            damping = method.DAMPING_PER_ERROR * error
+        if sweeping or error < best:
+            best, best_at = error, sweeps + steps
+    return sweeps, steps, now
+
+
+@part
+def solve_small(C, a, inverse, b, spread, goal, most, psi, phi, P, c, W, v, x, n, m, slabs):
+    """Solve one problem with positive masses by stages, whose temperature falls to 1.
+
+    Return the sweeps, the Newton steps, and which of the two points they led to.
+    """
+    sweeps, steps, now, tau = 0, 0, 0, 0.0
+    for j in range(cuda.threadIdx.x, m, THREADS):
+        psi[0, j] = 0.0
+    while tau != 1.0:
+        lower = max(1.0, tau / method.FACTOR if tau > 0.0 else method.START * spread)
+        cuda.syncthreads()  # none still reads the potentials
+        for j in range(cuda.threadIdx.x, m, THREADS):  # relative to the masses they hardly change
+            psi[now, j] += (lower - tau) * math.log(b[j])
+        cuda.syncthreads()
+        tau = lower
+        error = iterate(C, a, b, psi[now], tau, phi[now], P[now], c[now], n, m, slabs)
         left = most - sweeps - steps
-        more, done, error, now = newton(
-            C, a, inverse, b, psi, tau, phi, P, c, W, v, x, now, error, aim, left, n, m, slabs
+        done, more, now = stage(
+            C, a, inverse, b, tau, psi, phi, P, c, W, v, x, now, error, goal, left, n, m, slabs
         )
-        steps += more
         sweeps += done
-        wanted = not last
-        if wanted:
-            lower = max(1.0, tau / method.FACTOR)
-            cuda.syncthreads()  # none still reads the potentials
-            for j in range(cuda.threadIdx.x, m, THREADS):
-                psi[now, j] += (lower - tau) * math.log(b[j])
-            cuda.syncthreads()
-            tau = lower
-            error = iterate(C, a, b, psi[now], tau, phi[now], P[now], c[now], n, m, slabs)
+        steps += more
     return sweeps, steps, now
 
 
@@ -322,11 +314,9 @@ def put(x, places, count, unit, out):
 
 @kernel(
     "f8[:,:,::1], f8[:,::1], f8[:,::1], f8[::1], f8[::1], f8, i8, f8[:,::1], f8[:,::1], "
-    "i8[:,::1], f8[:,:,::1], f8[:,:,:,::1], f8[:,:,::1], f8[:,:,::1], f8[:,:,::1], f8[:,:,::1], "
-    "f8[:,:,::1], f8[:,:,::1], i8[:,:,::1]",
+    "i8[:,::1], f8[:,:,::1], f8[:,:,:,::1], f8[:,:,::1], f8[:,:,::1], f8[:,:,::1], i8[:,:,::1]",
     "f4[:,:,::1], f8[:,::1], f8[:,::1], f8[::1], f8[::1], f8, i8, f8[:,::1], f8[:,::1], "
-    "i8[:,::1], f8[:,:,::1], f8[:,:,:,::1], f8[:,:,::1], f8[:,:,::1], f8[:,:,::1], f8[:,:,::1], "
-    "f8[:,:,::1], f8[:,:,::1], i8[:,:,::1]",
+    "i8[:,::1], f8[:,:,::1], f8[:,:,:,::1], f8[:,:,::1], f8[:,:,::1], f8[:,:,::1], i8[:,:,::1]",
 )
 def solve_stack(
     M,
@@ -343,10 +333,7 @@ def solve_stack(
     points,
     weights,
     longs,
-    shorts,
     phis,
-    psis,
-    sums,
     places,
 ):
     """Solve each problem of a stack; write potentials, and counts (B, 2) of sweeps and steps.
@@ -354,14 +341,17 @@ def solve_stack(
     Rows and columns without mass are left out, and costs above what is forbidden are infinite; the
     columns become the shorter side. What follows the counts is room for each block, where N is the
     longer side of M and K the shorter: costs (blocks, N, K), points (blocks, 2, N, K), weights
-    (blocks, K + GROUP - 1, K + 2), longs (blocks, 2, N), shorts (blocks, 3, K), phis (blocks, 2, N),
-    psis and sums (blocks, 2, K), places (blocks, 2, N).
+    (blocks, K + GROUP - 1, K + 2), longs and phis (blocks, 2, N), places (blocks, 2, N).
     """
     slabs = cuda.shared.array((WARPS, MOST_COLUMNS), float64)
     room = cuda.blockIdx.x
-    C, P, W, phi, psi, c = costs[room], points[room], weights[room], phis[room], psis[room], sums[room]
+    psi = cuda.shared.array((2, MOST_COLUMNS), float64)
+    c = cuda.shared.array((2, MOST_COLUMNS), float64)
+    share = cuda.shared.array(MOST_COLUMNS, float64)
+    v = cuda.shared.array(MOST_COLUMNS, float64)
+    x = cuda.shared.array(MOST_COLUMNS, float64)
+    C, P, W, phi = costs[room], points[room], weights[room], phis[room]
     mass, inverse = longs[room, 0], longs[room, 1]
-    share, v, x = shorts[room, 0], shorts[room, 1], shorts[room, 2]
     for k in range(room, M.shape[0], cuda.gridDim.x):
         cuda.syncthreads()  # none is still at the problem before
         rows = with_mass(a[k], places[room, 0])
@@ -376,7 +366,7 @@ def solve_stack(
             inverse[i] = 1.0 / mass[i]
         spread = fill_cost(M[k], longer, shorter, turned, reg[k], forbidden[k], C, n, m)
         sweeps, steps, now = solve_small(
-            C, mass, inverse, share, spread, goal, most, phi, psi, P, c, W, v, x, n, m, slabs
+            C, mass, inverse, share, spread, goal, most, psi, phi, P, c, W, v, x, n, m, slabs
         )
         put(phi[now], longer, n, reg[k], g[k] if turned else f[k])
         put(psi[now], shorter, m, reg[k], f[k] if turned else g[k])

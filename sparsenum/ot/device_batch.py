@@ -102,7 +102,7 @@ class DevicePasses:
         blocks, (n, m) = self._blocks[0], self.M.shape[1:]
         N, K = max(n, m), min(n, m)
         rows, columns = K + _cuda_batch.GROUP - 1, K + 2
-        shapes = (N, K), (2, N, K), (rows, columns), (2, N), (3, K), (2, N), (2, K), (2, K)
+        shapes = (N, K), (2, N, K), (rows, columns), (2, N), (2, N)
         return (
             *(device.empty((blocks, *shape)) for shape in shapes),
             device.empty((blocks, 2, N), np.int64),
