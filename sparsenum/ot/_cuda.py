@@ -361,7 +361,7 @@ def assess(M, a, b, reg, f, g, sums):
     "f4[:,:,::1], f8[:,::1], f8[:,::1], f8[::1], f8[::1], f4[:,:,::1]",
 )
 def plans(M, f, g, reg, mass, P):
-    """Write the plans of a stack, P (B, n, m), each times its mass, in the precision of the cost."""
+    """Write the plans of a stack, P (B, n, m), each times its mass, in the precision of M."""
     n, m = M.shape[1:]
     for row in range(cuda.grid(1) // LANES, M.shape[0] * n, cuda.gridsize(1) // LANES):
         k, i = row // n, row % n

@@ -14,11 +14,21 @@ import math
 import numpy as np
 from numba import cuda, float64
 
-from sparsenum._cuda import LANES, THREADS, block_max, formula, kernel, lane_max, lane_rank, lane_sum
+from sparsenum._cuda import (
+    LANES,
+    THREADS,
+    block_max,
+    formula,
+    kernel,
+    lane_max,
+    lane_rank,
+    lane_sum,
+)
 from sparsenum.ot import _cpu_batch as method
-from sparsenum.ot._cuda_laplacian import GROUP, centre, newton_system, part, solve_laplacian
+from sparsenum.ot import _cuda_laplacian as laplacian
+from sparsenum.ot._cuda_laplacian import part, thread
 
-__all__ = ["GROUP", "solve_stack"]
+__all__ = ["solve_stack"]
 
 WARPS = THREADS // LANES
 MOST_COLUMNS = 128  # on the shorter side of 128 * 128 costs, which is as many as come to the kernel
@@ -33,7 +43,7 @@ paced = formula(method.paced.py_func)
 def dot(x, y, size):
     """Return the sum of the products of two vectors."""
     total = 0.0
-    for j in range(cuda.threadIdx.x % LANES, size, LANES):
+    for j in range(thread() % LANES, size, LANES):
         total += x[j] * y[j]
     return lane_sum(total)
 
@@ -42,7 +52,7 @@ def dot(x, y, size):
 def distance(x, y, size):
     """Return the 1-norm of x - y."""
     total = 0.0
-    for j in range(cuda.threadIdx.x % LANES, size, LANES):
+    for j in range(thread() % LANES, size, LANES):
         total += abs(x[j] - y[j])
     return lane_sum(total)
 
@@ -51,7 +61,7 @@ def distance(x, y, size):
 def least(x, size):
     """Return the least of x."""
     low = np.inf
-    for j in range(cuda.threadIdx.x % LANES, size, LANES):
+    for j in range(thread() % LANES, size, LANES):
         low = min(low, x[j])
     return -lane_max(-low)
 
@@ -63,7 +73,7 @@ def least(x, size):
 def gather(slabs, sums, m):
     """Add up what each warp has in its slab of columns."""
     cuda.syncthreads()
-    for j in range(cuda.threadIdx.x, m, THREADS):
+    for j in range(thread(), m, THREADS):
         total = 0.0
         for w in range(WARPS):
             total += slabs[w, j]
@@ -74,7 +84,7 @@ def gather(slabs, sums, m):
 @part
 def iterate(C, a, b, psi, tau, phi, P, c, n, m, slabs):
     """Set phi so that the rows of P sum to a; write P and its column sums; return |c - b|_1."""
-    lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
+    lane, warp = thread() % LANES, thread() // LANES
     cold = 1.0 / tau
     for j in range(lane, m, LANES):
         slabs[warp, j] = 0.0
@@ -103,7 +113,7 @@ def iterate(C, a, b, psi, tau, phi, P, c, n, m, slabs):
 @part
 def column_update(C, b, phi, tau, psi, n, m):
     """Set psi so that the columns of P sum to b, safe where a column of P has underflowed."""
-    for j in range(cuda.threadIdx.x, m, THREADS):
+    for j in range(thread(), m, THREADS):
         top = -np.inf
         for i in range(n):
             top = max(top, (phi[i] - C[i, j]) / tau)
@@ -119,13 +129,13 @@ def scale(P, a, b, c, v, sums, goal, most, n, m, slabs):
 
     The columns of P sum to c, its rows to a; v is the scaling of the columns.
     """
-    lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
-    for j in range(cuda.threadIdx.x, m, THREADS):
+    lane, warp = thread() % LANES, thread() // LANES
+    for j in range(thread(), m, THREADS):
         sums[j] = c[j]
     count, wanted = 0, True
     while wanted:
         cuda.syncthreads()  # none still reads the scaling before
-        for j in range(cuda.threadIdx.x, m, THREADS):
+        for j in range(thread(), m, THREADS):
             v[j] = b[j] / sums[j]
         cuda.syncthreads()
         for j in range(lane, m, LANES):
@@ -155,7 +165,7 @@ def sweep(C, a, b, psi, tau, phi, P, c, v, sums, error, goal, most, n, m, slabs)
     while error > goal and done < most:
         if least(c, m) > method.UNDERFLOW:
             done += scale(P, a, b, c, v, sums, goal, most - done, n, m, slabs)
-            for j in range(cuda.threadIdx.x, m, THREADS):
+            for j in range(thread(), m, THREADS):
                 psi[j] += tau * math.log(v[j])
         else:
             column_update(C, b, phi, tau, psi, n, m)
@@ -181,7 +191,7 @@ def line_search(C, a, b, tau, psi, phi, P, c, now, x, error, best, n, m, slabs):
     after, length, along, trial = error, 0.0, 1.0, 0
     while length == 0.0 and trial < method.TRIALS:
         cuda.syncthreads()  # none still reads the trial before
-        for j in range(cuda.threadIdx.x, m, THREADS):
+        for j in range(thread(), m, THREADS):
             psi[other, j] = psi[now, j] + along * tau * x[j]
         cuda.syncthreads()
         after = iterate(C, a, b, psi[other], tau, phi[other], P[other], c[other], n, m, slabs)
@@ -215,9 +225,9 @@ def stage(C, a, inverse, b, tau, psi, phi, P, c, W, v, x, now, error, goal, most
     while error > aim and sweeps + steps < most and sweeps + steps - best_at < method.PATIENCE:
         length, before, sweeping = 0.0, error, ahead <= worth
         if not sweeping and least(c[now], m) > method.UNDERFLOW:
-            newton_system(P[now], inverse, b, c[now], damping, W, n, m)
-            solve_laplacian(W, x, m)
-            reach = centre(x, cap, v, m)
+            laplacian.newton_system(P[now], inverse, b, c[now], damping, W, n, m)
+            laplacian.solve_laplacian(W, x, m)
+            reach = laplacian.centre(x, cap, v, m)
             error, length = line_search(
                 C, a, b, tau, psi, phi, P, c, now, x, error, best, n, m, slabs
             )
@@ -228,7 +238,22 @@ def stage(C, a, inverse, b, tau, psi, phi, P, c, W, v, x, now, error, goal, most
         else:
             left = min(np.int64(ahead) + 1, most - sweeps - steps) if sweeping else 1
             done, error = sweep(
-                C, a, b, psi[now], tau, phi[now], P[now], c[now], v, x, error, aim, left, n, m, slabs
+                C,
+                a,
+                b,
+                psi[now],
+                tau,
+                phi[now],
+                P[now],
+                c[now],
+                v,
+                x,
+                error,
+                aim,
+                left,
+                n,
+                m,
+                slabs,
             )
             sweeps += done
         if sweeping:
@@ -248,12 +273,12 @@ def solve_small(C, a, inverse, b, spread, goal, most, psi, phi, P, c, W, v, x, n
     Return the sweeps, the Newton steps, and which of the two points they led to.
     """
     sweeps, steps, now, tau = 0, 0, 0, 0.0
-    for j in range(cuda.threadIdx.x, m, THREADS):
+    for j in range(thread(), m, THREADS):
         psi[0, j] = 0.0
     while tau != 1.0:
         lower = max(1.0, tau / method.FACTOR if tau > 0.0 else method.START * spread)
         cuda.syncthreads()  # none still reads the potentials
-        for j in range(cuda.threadIdx.x, m, THREADS):  # relative to the masses they hardly change
+        for j in range(thread(), m, THREADS):  # relative to the masses they hardly change
             psi[now, j] += (lower - tau) * math.log(b[j])
         cuda.syncthreads()
         tau = lower
@@ -270,12 +295,12 @@ def solve_small(C, a, inverse, b, spread, goal, most, psi, phi, P, c, W, v, x, n
 @part
 def with_mass(mass, places):
     """Write where there is mass; return in how many places there is."""
-    lane, count = cuda.threadIdx.x % LANES, 0
+    lane, count = thread() % LANES, 0
     for start in range(0, mass.size, LANES):
         i = start + lane
         kept = i < mass.size and mass[min(i, mass.size - 1)] > 0.0
         before, all_of_them = lane_rank(kept, lane)
-        if kept and cuda.threadIdx.x < LANES:
+        if kept and thread() < LANES:
             places[count + before] = i
         count += all_of_them
     return count
@@ -285,8 +310,8 @@ def with_mass(mass, places):
 def fill_cost(M, longer, shorter, turned, reg, forbidden, C, n, m):
     """Write some rows and columns of M, turned or not, in units of reg; return the spread of C."""
     low, high = np.inf, -np.inf
-    for i in range(cuda.threadIdx.x // LANES, n, WARPS):
-        for j in range(cuda.threadIdx.x % LANES, m, LANES):
+    for i in range(thread() // LANES, n, WARPS):
+        for j in range(thread() % LANES, m, LANES):
             x = np.float64(M[shorter[j], longer[i]] if turned else M[longer[i], shorter[j]])
             x = x / reg if x <= forbidden else np.inf
             C[i, j] = x
@@ -298,25 +323,25 @@ def fill_cost(M, longer, shorter, turned, reg, forbidden, C, n, m):
 @part
 def take(mass, places, count, out):
     """Write some masses."""
-    for i in range(cuda.threadIdx.x, count, THREADS):
+    for i in range(thread(), count, THREADS):
         out[i] = mass[places[i]]
 
 
 @part
 def put(x, places, count, unit, out):
     """Write potentials to where there is mass, minus infinity elsewhere."""
-    for i in range(cuda.threadIdx.x, out.size, THREADS):
+    for i in range(thread(), out.size, THREADS):
         out[i] = -np.inf
     cuda.syncthreads()
-    for i in range(cuda.threadIdx.x, count, THREADS):
+    for i in range(thread(), count, THREADS):
         out[places[i]] = unit * x[i]
 
 
 @kernel(
     "f8[:,:,::1], f8[:,::1], f8[:,::1], f8[::1], f8[::1], f8, i8, f8[:,::1], f8[:,::1], "
-    "i8[:,::1], f8[:,:,::1], f8[:,:,:,::1], f8[:,:,::1], f8[:,:,::1], f8[:,:,::1], i8[:,:,::1]",
+    "i8[:,::1], f8[:,:,:,::1], f8[:,:,::1], f8[:,:,::1], i8[:,:,::1]",
     "f4[:,:,::1], f8[:,::1], f8[:,::1], f8[::1], f8[::1], f8, i8, f8[:,::1], f8[:,::1], "
-    "i8[:,::1], f8[:,:,::1], f8[:,:,:,::1], f8[:,:,::1], f8[:,:,::1], f8[:,:,::1], i8[:,:,::1]",
+    "i8[:,::1], f8[:,:,:,::1], f8[:,:,::1], f8[:,:,::1], i8[:,:,::1]",
 )
 def solve_stack(
     M,
@@ -329,19 +354,18 @@ def solve_stack(
     f,
     g,
     counts,
-    costs,
-    points,
+    tables,
     weights,
     longs,
-    phis,
     places,
 ):
     """Solve each problem of a stack; write potentials, and counts (B, 2) of sweeps and steps.
 
     Rows and columns without mass are left out, and costs above what is forbidden are infinite; the
     columns become the shorter side. What follows the counts is room for each block, where N is the
-    longer side of M and K the shorter: costs (blocks, N, K), points (blocks, 2, N, K), weights
-    (blocks, K + GROUP - 1, K + 2), longs and phis (blocks, 2, N), places (blocks, 2, N).
+    longer side of M and K the shorter: tables (blocks, 3, N, K) and longs (blocks, 4, N) for two
+    points, and for cost and masses behind them, weights (blocks, K + GROUP - 1, K + 2), places
+    (blocks, 2, N).
     """
     slabs = cuda.shared.array((WARPS, MOST_COLUMNS), float64)
     room = cuda.blockIdx.x
@@ -350,8 +374,8 @@ def solve_stack(
     share = cuda.shared.array(MOST_COLUMNS, float64)
     v = cuda.shared.array(MOST_COLUMNS, float64)
     x = cuda.shared.array(MOST_COLUMNS, float64)
-    C, P, W, phi = costs[room], points[room], weights[room], phis[room]
-    mass, inverse = longs[room, 0], longs[room, 1]
+    P, C, W = tables[room], tables[room, 2], weights[room]
+    phi, mass, inverse = longs[room], longs[room, 2], longs[room, 3]
     for k in range(room, M.shape[0], cuda.gridDim.x):
         cuda.syncthreads()  # none is still at the problem before
         rows = with_mass(a[k], places[room, 0])
@@ -362,7 +386,7 @@ def solve_stack(
         longer, shorter = places[room, 1 if turned else 0], places[room, 0 if turned else 1]
         take(b[k] if turned else a[k], longer, n, mass)
         take(a[k] if turned else b[k], shorter, m, share)
-        for i in range(cuda.threadIdx.x, n, THREADS):
+        for i in range(thread(), n, THREADS):
             inverse[i] = 1.0 / mass[i]
         spread = fill_cost(M[k], longer, shorter, turned, reg[k], forbidden[k], C, n, m)
         sweeps, steps, now = solve_small(
@@ -370,5 +394,5 @@ def solve_stack(
         )
         put(phi[now], longer, n, reg[k], g[k] if turned else f[k])
         put(psi[now], shorter, m, reg[k], f[k] if turned else g[k])
-        if cuda.threadIdx.x == 0:
+        if thread() == 0:
             counts[k, 0], counts[k, 1] = sweeps, steps

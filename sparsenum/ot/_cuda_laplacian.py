@@ -5,9 +5,9 @@ Columns are few; each warp goes through rows of its own, its lanes through the c
 
 from numba import cuda
 
-from sparsenum._cuda import LANES, THREADS, lane_max, lane_sum
+from sparsenum._cuda import LANES, THREADS, formula, lane_max, lane_sum
 
-__all__ = ["GROUP", "centre", "newton_system", "solve_laplacian"]
+__all__ = ["GROUP", "centre", "newton_system", "part", "solve_laplacian", "thread"]
 
 WARPS = THREADS // LANES
 GROUP = 4  # rows that a warp works on at once, for it to wait for memory less often
@@ -21,13 +21,22 @@ def part(function):
     return cuda.jit(device=True, inline="never")(function)
 
 
+@formula
+def thread():
+    """Return the thread's number in its block, in words that say it is not negative.
+
+    The compiler then leaves out what an index from the end of an array would need.
+    """
+    return cuda.threadIdx.x & (THREADS - 1)
+
+
 @part
 def newton_system(P, inverse, b, c, damping, W, n, m):
-    """Write P' diag(1/a) P above the diagonal of W (m + GROUP - 1, m + 2), leak and right-hand side.
+    """Write P' diag(1/a) P above the diagonal of W (m + GROUP - 1, m + 2), leak and right side.
 
-    These are the last two columns, and the last rows take what a group of rows has too many.
+    These two are the last columns, and the last rows take what a group of rows has too many.
     """
-    lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
+    lane, warp = thread() % LANES, thread() // LANES
     chunks, last = (m + LANES - 1) // LANES, m - 1
     for task in range(warp, (m + GROUP - 1) // GROUP * chunks, WARPS):
         j, k = task // chunks * GROUP, task % chunks * LANES + lane
@@ -41,26 +50,26 @@ def newton_system(P, inverse, b, c, damping, W, n, m):
                 w2 += p * P[i, j2]
                 w3 += p * P[i, j3]
             W[j, k], W[j + 1, k], W[j + 2, k], W[j + 3, k] = w0, w1, w2, w3
-    for j in range(cuda.threadIdx.x, m, THREADS):
+    for j in range(thread(), m, THREADS):
         W[j, m], W[j, m + 1] = damping * c[j], b[j] - c[j]
     cuda.syncthreads()
 
 
 @part
 def solve_laplacian(W, x, m):
-    """Put into x the solution of (diag(W 1 + leak) - W) x = rhs, for the weights above W's diagonal.
+    """Put into x the solution of (diag(W 1 + leak) - W) x = rhs, for weights above W's diagonal.
 
     Elimination adds to weights and leaks, in place: a diagonal is their sum, never a difference,
     so no digits cancel however weakly the graph hangs together (Grassmann, Taksar, Heyman 1985).
     It ends up on W's own. A lane goes back through columns of its own: none waits for another.
     """
-    lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
+    lane, warp = thread() % LANES, thread() // LANES
     for k in range(m):
         total = 0.0
         for j in range(k + 1 + lane, m + 1, LANES):
             total += W[k, j]
         total = lane_sum(total)
-        if cuda.threadIdx.x == 0:
+        if thread() == 0:
             W[k, k] = total
         if total > 0.0:
             for i in range(k + 1 + GROUP * warp, m, GROUP * WARPS):
@@ -86,7 +95,7 @@ def solve_laplacian(W, x, m):
 @part
 def centre(x, cap, ranked, m):
     """Subtract from x its median and clip it at the cap; return its reach before."""
-    for j in range(cuda.threadIdx.x, m, THREADS):
+    for j in range(thread(), m, THREADS):
         rank = 0
         for i in range(m):
             rank += 1 if x[i] < x[j] or (x[i] == x[j] and i < j) else 0
@@ -94,10 +103,10 @@ def centre(x, cap, ranked, m):
     cuda.syncthreads()
     median = 0.5 * (ranked[(m - 1) // 2] + ranked[m // 2])
     reach = 0.0
-    for j in range(cuda.threadIdx.x % LANES, m, LANES):
+    for j in range(thread() % LANES, m, LANES):
         reach = max(reach, abs(x[j] - median))
     cuda.syncthreads()
-    for j in range(cuda.threadIdx.x, m, THREADS):
+    for j in range(thread(), m, THREADS):
         x[j] = min(max(x[j] - median, -cap), cap)
     cuda.syncthreads()
     return lane_max(reach)

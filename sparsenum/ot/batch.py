@@ -337,9 +337,7 @@ class Stack:
         return f - shift, g + shift
 
 
-def passes_over(
-    M: Any, a: Vector, b: Vector, reg: Vector, device: Device, threads: int
-) -> Passes:
+def passes_over(M: Any, a: Vector, b: Vector, reg: Vector, device: Device, threads: int) -> Passes:
     """Return the passes over costs for where they are to be computed."""
     if device == "cpu":
         return HostPasses(M, a, b, reg, threads)

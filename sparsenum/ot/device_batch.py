@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sparsenum import _cuda as device
 from sparsenum._check import real_array
 from sparsenum._device import lives_on_cuda
-from sparsenum.ot import _cuda, _cuda_batch
+from sparsenum.ot import _cuda, _cuda_batch, _cuda_laplacian
 from sparsenum.ot.canonical import BEYOND, SENTINEL
 from sparsenum.ot.monitor import GOAL
 from sparsenum.ot.on_device import TYPES
@@ -101,8 +101,8 @@ class DevicePasses:
         """Return what the blocks in flight work in, as `solve_stack` wants it."""
         blocks, (n, m) = self._blocks[0], self.M.shape[1:]
         N, K = max(n, m), min(n, m)
-        rows, columns = K + _cuda_batch.GROUP - 1, K + 2
-        shapes = (N, K), (2, N, K), (rows, columns), (2, N), (2, N)
+        rows, columns = K + _cuda_laplacian.GROUP - 1, K + 2
+        shapes = (3, N, K), (rows, columns), (4, N)
         return (
             *(device.empty((blocks, *shape)) for shape in shapes),
             device.empty((blocks, 2, N), np.int64),
