@@ -79,7 +79,7 @@ def test_costs_on_the_device_stay_there(dtype):
     np.testing.assert_allclose(there[2].plan, here[2].plan, rtol=0, atol=1e-7)
 
 
-def test_large_problems_and_what_the_kernel_misses_go_one_by_one(monkeypatch):
+def test_large_problems_go_one_by_one(monkeypatch):
     M, a, b = stack(2, 4, 3)
     expected = ot.solve_batch(M, 0.1, a, b, tol=1e-12)
     monkeypatch.setattr(batch, "SMALL", 5)

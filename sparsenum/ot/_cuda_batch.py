@@ -1,6 +1,6 @@
 """Kernels of many small entropic transport problems for CUDA: a block of threads solves one whole.
 
-The method and its numbers are those of `_cpu_batch.py`: n rows, at most MOST_COLUMNS columns m, a
+The method and its numbers are those of `_cpu_batch`: n rows, at most MOST_COLUMNS columns m, a
 cost C in units of reg, masses a, b of sum one, potentials phi, psi in the same units, and
 P_ij = exp((phi_i + psi_j - C_ij) / tau). Two points of these are held, `now` and one to try.
 
