@@ -28,9 +28,9 @@ from sparsenum.ot import _cpu_batch as method
 from sparsenum.ot import _cuda_laplacian as laplacian
 from sparsenum.ot._cuda_laplacian import part, thread
 
-__all__ = ["solve_stack"]
+__all__ = ["GROUP", "solve_stack"]
 
-WARPS = THREADS // LANES
+WARPS, GROUP = THREADS // LANES, laplacian.GROUP
 MOST_COLUMNS = 128  # on the shorter side of 128 * 128 costs, which is as many as come to the kernel
 
 paced = formula(method.paced.py_func)

@@ -187,7 +187,7 @@ class HostPasses:
     def __init__(
         self, M: NDArray[np.float64], a: Vector, b: Vector, reg: Vector, threads: int
     ) -> None:
-        self.M = forbidding(M, reg[:, None, None])
+        self.M: NDArray[np.float64] = forbidding(M, reg[:, None, None])
         self.problems = self.M, a, b, reg
         self.threads = threads
 
@@ -198,7 +198,8 @@ class HostPasses:
     def sound(self) -> NDArray[np.bool_]:
         """Return which costs hold numbers, or plus infinity."""
         with np.errstate(all="ignore"):
-            return np.isfinite(self.M.min(axis=(1, 2)))
+            sound: NDArray[np.bool_] = np.isfinite(self.M.min(axis=(1, 2)))
+        return sound
 
     def solve(
         self, tol: float, most: int, f: Vector, g: Vector, sweeps: Vector, steps: Vector

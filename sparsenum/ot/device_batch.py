@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sparsenum import _cuda as device
 from sparsenum._check import real_array
 from sparsenum._device import lives_on_cuda
-from sparsenum.ot import _cuda, _cuda_batch, _cuda_laplacian
+from sparsenum.ot import _cuda, _cuda_batch
 from sparsenum.ot.canonical import BEYOND, SENTINEL
 from sparsenum.ot.monitor import GOAL
 from sparsenum.ot.on_device import TYPES
@@ -68,7 +68,8 @@ class DevicePasses:
         """Return which costs hold numbers, and one that is not forbidden for each mass."""
         sound = device.empty(len(self.M))
         _cuda.find_sound[self._blocks](self.M, *self._sides, self._forbidden, sound)
-        return sound.copy_to_host() > 0.0
+        found: NDArray[np.bool_] = sound.copy_to_host() > 0.0
+        return found
 
     def solve(
         self, tol: float, most: int, f: Vector, g: Vector, sweeps: Vector, steps: Vector
@@ -101,7 +102,7 @@ class DevicePasses:
         """Return what the blocks in flight work in, as `solve_stack` wants it."""
         blocks, (n, m) = self._blocks[0], self.M.shape[1:]
         N, K = max(n, m), min(n, m)
-        rows, columns = K + _cuda_laplacian.GROUP - 1, K + 2
+        rows, columns = K + _cuda_batch.GROUP - 1, K + 2
         shapes = (3, N, K), (rows, columns), (4, N)
         return (
             *(device.empty((blocks, *shape)) for shape in shapes),
@@ -111,4 +112,4 @@ class DevicePasses:
 
 def _blocks_at_once() -> int:
     """Return how many blocks the device holds, for more would only want more room."""
-    return device.MOST_BLOCKS if device.SIMULATED else device.in_step()[0]
+    return int(device.MOST_BLOCKS if device.SIMULATED else device.in_step()[0])
