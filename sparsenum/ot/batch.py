@@ -193,7 +193,8 @@ class HostPasses:
 
     def cost(self, k: int) -> NDArray[Any]:
         """Return one cost."""
-        return self.M[k]
+        cost: NDArray[Any] = self.M[k]
+        return cost
 
     def sound(self) -> NDArray[np.bool_]:
         """Return which costs hold numbers, or plus infinity."""
