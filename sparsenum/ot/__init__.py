@@ -1,7 +1,8 @@
 """Entropic optimal transport."""
 
 from sparsenum.ot.barycenter import barycenter
-from sparsenum.ot.batch import BatchSolution, solve_batch
+from sparsenum.ot.batch import solve_batch
+from sparsenum.ot.batch_solution import BatchSolution
 from sparsenum.ot.compat import sinkhorn, sinkhorn2
 from sparsenum.ot.divergence import Divergence, sinkhorn_divergence
 from sparsenum.ot.monitor import Step

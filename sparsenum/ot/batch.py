@@ -2,144 +2,25 @@
 
 import warnings
 from collections import Counter
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sparsenum._check import choice, positive, real_array, whole
+from sparsenum._device import Device, on_cuda
 from sparsenum._threads import by_rows
 from sparsenum.errors import ConvergenceWarning
 from sparsenum.ot import _cpu, _cpu_batch
-from sparsenum.ot.canonical import MASS_MISMATCH, RegType, canonical, forbidding, value_type
-from sparsenum.ot.certify import certify
-from sparsenum.ot.gradient import Gradient
-from sparsenum.ot.monitor import Monitor
+from sparsenum.ot.batch_solution import BatchSolution
+from sparsenum.ot.canonical import MASS_MISMATCH, RegType, forbidding, value_type
 from sparsenum.ot.problem import Vector
-from sparsenum.ot.solution import Solution
 from sparsenum.ot.solve import MAX_ITER, TOL, attempt
 from sparsenum.ot.tensors import GRADS, Grad, as_tensors, to_numpy
 
 SMALL = 128 * 128  # costs up to which a kernel with dense Hessians beats the method of `solve`
 SUMS = ("error", "total", "linear", "entropy", "reference")  # what is recomputed of each plan
 PASSES = 16  # what a solve costs at least, in passes over its matrix: it sizes the blocks of work
-
-
-@dataclass(frozen=True)
-class BatchSolution:
-    """Results of a stack of transport problems, with the attribute names of POT's ``OTResult``.
-
-    Attributes
-    ----------
-    potentials : tuple of ndarray
-        f, shape (B, n), and g, shape (B, m), in cost units; minus infinity where a mass is zero.
-        POT's log-scalings are ``f / reg`` and ``g / reg``.
-    value : ndarray, shape (B,)
-        ``<P, M>`` and `reg` times the regulariser that `reg_type` names.
-    value_linear : ndarray, shape (B,)
-        Transport costs ``<P, M>``; an infinite cost counts for nothing where the plan is zero.
-    marginal_error : ndarray, shape (B,)
-        1-norm of the violation of both marginals, relative to the total mass, recomputed in
-        float64 from the potentials.
-    converged : ndarray of bool, shape (B,)
-        Whether `marginal_error` is at most the tolerance.
-    status : ndarray of str, shape (B,)
-        How each problem ended, in the words of ``Solution.status``.
-    n_iter : ndarray of int, shape (B,)
-        Iterations: Sinkhorn sweeps and Newton steps.
-    log : dict
-        ``tol``, ``newton`` (steps for each problem) and ``single``: indices of the problems that
-        were solved one by one, as by `solve`, because they are large or hard.
-    """
-
-    potentials: tuple[NDArray[np.float64], NDArray[np.float64]]
-    value: Vector
-    value_linear: Vector
-    marginal_error: Vector
-    converged: NDArray[np.bool_]
-    status: NDArray[np.str_]
-    n_iter: NDArray[np.int64]
-    log: dict[str, Any]
-    _stack: "Stack" = field(repr=False)
-    _threads: int = field(repr=False)
-    _reg_type: RegType = field(repr=False)
-
-    @property
-    def potential_a(self) -> NDArray[np.float64]:
-        """First potentials, f."""
-        return self.potentials[0]
-
-    @property
-    def potential_b(self) -> NDArray[np.float64]:
-        """Second potentials, g."""
-        return self.potentials[1]
-
-    def __len__(self) -> int:
-        return len(self.value)
-
-    def __getitem__(self, k: int) -> Solution:
-        """Return the solution of one problem, as `solve` would."""
-        stack = self._stack
-        sides = stack.a[k], stack.b[k]
-        problem, support = canonical(stack.M[k], *sides, float(stack.reg[k]), 1)
-        f, g = stack.f[k][support.rows], stack.g[k][support.columns]
-        monitor = Monitor(stack.tol, stack.limit, status=self.status[k].item())
-        monitor.tick(self.marginal_error[k])
-        log = {"method": "auto", "tol": stack.tol, "newton": int(stack.newton[k])}
-        return certify(problem, support, f, g, monitor, log, self._reg_type)
-
-    def gradient(self, of: Literal["value", "value_linear"] = "value") -> Gradient:
-        """Return the derivatives of each value, stacked, as ``Solution.gradient`` does for one.
-
-        Parameters
-        ----------
-        of : {"value", "value_linear"}, default "value"
-            What is differentiated.
-
-        Returns
-        -------
-        Gradient
-            ``a`` (B, n), ``b`` (B, m) and ``M`` (B, n, m).
-        """
-        return stacked([self[k].gradient(of) for k in range(len(self))])
-
-    def pullback(
-        self,
-        plan: ArrayLike | None = None,
-        potentials: tuple[ArrayLike | None, ArrayLike | None] = (None, None),
-    ) -> Gradient:
-        """Return the derivatives of a number that depends on plans and potentials, stacked.
-
-        Parameters
-        ----------
-        plan : array_like, shape (B, n, m), optional
-            Its derivatives with respect to the plans.
-        potentials : tuple of array_like, optional
-            Its derivatives with respect to f, shape (B, n), and g, shape (B, m).
-
-        Returns
-        -------
-        Gradient
-            ``a`` (B, n), ``b`` (B, m) and ``M`` (B, n, m).
-        """
-        bars = [[None] * len(self) if x is None else x for x in (plan, *potentials)]
-        each = zip(*bars, strict=True)
-        return stacked([self[k].pullback(P, (f, g)) for k, (P, f, g) in enumerate(each)])
-
-    @cached_property
-    def plan(self) -> NDArray[np.float64]:
-        """Dense plans, shape (B, n, m), computed at first access."""
-        stack = self._stack
-        P = np.empty_like(stack.M)
-
-        def write(block: slice) -> None:
-            f, g, reg, mass = (x[block] for x in (stack.f, stack.g, stack.reg, stack.mass))
-            _cpu.plans(stack.M[block], f, g, reg, mass, P[block])
-
-        by_rows(write, (len(P), P[0].size), self._threads)
-        return P
 
 
 def solve_batch(
@@ -152,6 +33,7 @@ def solve_batch(
     max_iter: int | None = None,
     reg_type: RegType = "entropy",
     n_threads: int | None = None,
+    device: Device = "cpu",
     grad: Grad = "autodiff",
 ) -> BatchSolution:
     r"""Solve a stack of entropic optimal transport problems of one shape.
@@ -182,6 +64,10 @@ def solve_batch(
         as in `solve`. The plan is the same.
     n_threads : int, optional
         Threads to share the problems among; 1 by default. The result does not depend on it.
+    device : {"cpu", "cuda"}, default "cpu"
+        Where to solve. "cuda": all small problems in one launch, a block of threads for each, in
+        float64. Costs that are on the device already (float64 or float32, contiguous) stay there,
+        and so do their plans; masses and potentials, which are small, pass through the host.
     grad : {"autodiff", "envelope", "last_step", "detach"}, default "autodiff"
         For tensors, what of the result has derivatives, as in `solve`.
 
@@ -201,6 +87,8 @@ def solve_batch(
         If an argument is not numeric.
     NotImplementedError
         For another `reg_type`.
+    DeviceError
+        If `device` is "cuda" and that cannot be had.
 
     Warns
     -----
@@ -221,15 +109,21 @@ def solve_batch(
     kind = value_type(reg_type)
     tol = positive(TOL if tol is None else tol, "tol", "it bounds the violation of the marginals")
     limit = MAX_ITER["auto"] if max_iter is None else whole(max_iter, "max_iter", lower=0)
-    costs = real_array(to_numpy(M), "M", 3)
+    if on_cuda(device):
+        from sparsenum.ot.device_batch import device_costs, to_host
+
+        costs, sides, regs = device_costs(M), (to_host(a), to_host(b)), to_host(reg)
+    else:
+        costs = real_array(to_numpy(M), "M", 3)
+        sides, regs = (to_numpy(a), to_numpy(b)), to_numpy(reg)
     shape = costs.shape
     if 0 in shape:
         raise ValueError(f"M must hold at least one problem, row and column: got shape {shape}")
-    sides = _masses(to_numpy(a), "a", shape, 1), _masses(to_numpy(b), "b", shape, 2)
-    stack = Stack(costs, *sides, _regs(to_numpy(reg), len(costs)), tol, limit)
+    masses = _masses(sides[0], "a", shape, 1), _masses(sides[1], "b", shape, 2)
+    stack = Stack(costs, *masses, _regs(regs, shape[0]), tol, limit, device, threads)
     stack.refuse_the_unsound()
-    by_rows(stack.solve, (len(costs), PASSES * costs[0].size), threads)
-    solution = stack.report(kind, threads)
+    stack.solve()
+    solution = stack.report(kind)
     if not solution.converged.all():
         warnings.warn(_shortfall(solution), ConvergenceWarning, stacklevel=2)
     result: BatchSolution = as_tensors(solution, (M, a, b), grad)
@@ -264,18 +158,104 @@ def _regs(reg: ArrayLike | None, count: int) -> Vector:
     return regs
 
 
+class Passes(Protocol):
+    """What is computed on all problems of a stack at once, wherever the costs are."""
+
+    M: Any
+
+    def cost(self, k: int) -> NDArray[Any]:
+        """Return one cost on the host."""
+
+    def sound(self) -> NDArray[np.bool_]:
+        """Return which costs `solve` would take."""
+
+    def solve(
+        self, tol: float, most: int, f: Vector, g: Vector, sweeps: Vector, steps: Vector
+    ) -> None:
+        """Solve all problems as far as kernels do; write potentials and counts."""
+
+    def assess(self, f: Vector, g: Vector, sums: NDArray[np.float64]) -> None:
+        """Write what the sums of each plan say."""
+
+    def plans(self, f: Vector, g: Vector, mass: Vector) -> Any:
+        """Return the plans, each times its mass."""
+
+
+class HostPasses:
+    """Passes in parallel over blocks of problems, each problem with masses of sum one."""
+
+    def __init__(
+        self, M: NDArray[np.float64], a: Vector, b: Vector, reg: Vector, threads: int
+    ) -> None:
+        self.M: NDArray[np.float64] = forbidding(M, reg[:, None, None])
+        self.problems = self.M, a, b, reg
+        self.threads = threads
+
+    def cost(self, k: int) -> NDArray[Any]:
+        """Return one cost."""
+        cost: NDArray[Any] = self.M[k]
+        return cost
+
+    def sound(self) -> NDArray[np.bool_]:
+        """Return which costs hold numbers, or plus infinity."""
+        with np.errstate(all="ignore"):
+            sound: NDArray[np.bool_] = np.isfinite(self.M.min(axis=(1, 2)))
+        return sound
+
+    def solve(
+        self, tol: float, most: int, f: Vector, g: Vector, sweeps: Vector, steps: Vector
+    ) -> None:
+        """Solve all problems as far as the kernel does; write potentials and counts."""
+        out = f, g, sweeps, steps
+
+        def work(block: slice) -> None:
+            problems = (x[block] for x in self.problems)
+            _cpu_batch.solve_stack(*problems, tol, most, *(x[block] for x in out))
+
+        by_rows(work, (len(f), PASSES * self.M[0].size), self.threads)
+
+    def assess(self, f: Vector, g: Vector, sums: NDArray[np.float64]) -> None:
+        """Write what the sums of each plan say."""
+        arrays = *self.problems, f, g, sums
+
+        def work(block: slice) -> None:
+            _cpu.assess(*(x[block] for x in arrays))
+
+        by_rows(work, (len(f), self.M[0].size), self.threads)
+
+    def plans(self, f: Vector, g: Vector, mass: Vector) -> NDArray[np.float64]:
+        """Return the plans, each times its mass."""
+        P = np.empty_like(self.M)
+        arrays = self.M, f, g, self.problems[3], mass, P
+
+        def work(block: slice) -> None:
+            _cpu.plans(*(x[block] for x in arrays))
+
+        by_rows(work, (len(P), P[0].size), self.threads)
+        return P
+
+
 class Stack:
     """Problems of one shape and, once solved, their potentials at mass one."""
 
     def __init__(
-        self, M: NDArray[np.float64], a: Vector, b: Vector, reg: Vector, tol: float, limit: int
+        self,
+        M: Any,
+        a: Vector,
+        b: Vector,
+        reg: Vector,
+        tol: float,
+        limit: int,
+        device: Device,
+        threads: int,
     ) -> None:
         B, n, m = M.shape
-        M = forbidding(M, reg[:, None, None])
-        self.M, self.a, self.b, self.reg, self.tol, self.limit = M, a, b, reg, tol, limit
+        self.a, self.b, self.reg, self.tol, self.limit = a, b, reg, tol, limit
+        self.device, self.threads = device, threads if device == "cpu" else 1
         self.mass = a.sum(axis=1)
         with np.errstate(all="ignore"):  # what is not sound is refused before it is used
-            self.shares = a / self.mass[:, None], b / b.sum(axis=1)[:, None]
+            shares = a / self.mass[:, None], b / b.sum(axis=1)[:, None]
+        self.passes = passes_over(M, *shares, reg, device, threads)
         self.f, self.g = np.empty((B, n)), np.empty((B, m))
         self.sums = np.empty((B, len(SUMS)))
         self.sweeps, self.newton = np.zeros(B, np.int64), np.zeros(B, np.int64)
@@ -286,34 +266,36 @@ class Stack:
         """Raise for the first problem that `solve` would refuse, with what it says."""
         totals = self.mass, self.b.sum(axis=1)
         with np.errstate(all="ignore"):
-            sound = np.isfinite(self.M.min(axis=(1, 2))) & (self.reg > 0) & np.isfinite(self.reg)
+            sound = self.passes.sound() & (self.reg > 0) & np.isfinite(self.reg)
             for x, total in zip((self.a, self.b), totals, strict=True):
                 sound &= (x >= 0).all(axis=1) & (total > 0) & np.isfinite(total)
             sound &= abs(totals[0] - totals[1]) <= MASS_MISMATCH * np.maximum(*totals)
         for k in np.flatnonzero(~sound):
             self.solve_single(int(k))
 
-    def solve(self, block: slice) -> None:
-        """Solve some of the problems: small ones by one kernel, what is left one by one."""
-        a, b = (x[block] for x in self.shares)
-        problems = self.M[block], a, b, self.reg[block]
-        potentials = self.f[block], self.g[block]
-        done = np.zeros(len(a), np.bool_)
-        if self.M[0].size <= SMALL:
-            counts = self.sweeps[block], self.newton[block]
-            _cpu_batch.solve_stack(*problems, self.tol, self.limit, *potentials, *counts)
-            _cpu.assess(*problems, *potentials, self.sums[block])
-            done = self.sums[block, 0] <= self.tol
-        for k in block.start + np.flatnonzero(~done):
-            self.solve_single(int(k))
-        if not done.all():
-            _cpu.assess(*problems, *potentials, self.sums[block])
+    def solve(self) -> None:
+        """Solve all problems: small ones by one kernel, what is left one by one."""
+        potentials = self.f, self.g
+        left = np.arange(len(self.f))
+        if self.f.shape[1] * self.g.shape[1] <= SMALL:
+            self.passes.solve(self.tol, self.limit, *potentials, self.sweeps, self.newton)
+            self.passes.assess(*potentials, self.sums)
+            left = np.flatnonzero(~(self.sums[:, 0] <= self.tol))
+        if left.size:
+
+            def singly(block: slice) -> None:
+                for k in left[block]:
+                    self.solve_single(int(k))
+
+            by_rows(singly, (left.size, PASSES * self.passes.M[0].size), self.threads)
+            self.passes.assess(*potentials, self.sums)
 
     def solve_single(self, k: int) -> None:
         """Solve one problem as `solve` does."""
-        problem = self.M[k], self.a[k], self.b[k], float(self.reg[k])
+        problem = self.passes.M[k], self.a[k], self.b[k], float(self.reg[k])
+        options: dict[str, Any] = {"tol": self.tol, "max_iter": self.limit, "device": self.device}
         try:
-            found = attempt(*problem, tol=self.tol, max_iter=self.limit)
+            found = attempt(*problem, **options)
         except ValueError as error:
             raise ValueError(f"problem {k}: {error}") from None
         half = self.reg[k] * np.log(self.mass[k]) / 2
@@ -323,7 +305,7 @@ class Stack:
         self.status[k] = found.status
         self.single[k] = True
 
-    def report(self, reg_type: RegType, threads: int) -> BatchSolution:
+    def report(self, reg_type: RegType) -> BatchSolution:
         """Build the result on the recomputed plans."""
         error, total, linear, entropy, reference = self.sums.T
         converged = error <= self.tol
@@ -346,7 +328,6 @@ class Stack:
             n_iter=self.sweeps + self.newton,
             log={"tol": self.tol, "newton": self.newton, "single": np.flatnonzero(self.single)},
             _stack=self,
-            _threads=threads,
             _reg_type=reg_type,
         )
 
@@ -358,9 +339,13 @@ class Stack:
         return f - shift, g + shift
 
 
-def stacked(gradients: list[Gradient]) -> Gradient:
-    """Return the gradients of several problems as one, whose arrays have one axis more."""
-    return Gradient(*(np.stack([getattr(x, name) for x in gradients]) for name in ("a", "b", "M")))
+def passes_over(M: Any, a: Vector, b: Vector, reg: Vector, device: Device, threads: int) -> Passes:
+    """Return the passes over costs for where they are to be computed."""
+    if device == "cpu":
+        return HostPasses(M, a, b, reg, threads)
+    from sparsenum.ot.device_batch import DevicePasses
+
+    return DevicePasses(M, a, b, reg)
 
 
 def _shortfall(solution: BatchSolution) -> str:
