@@ -165,7 +165,8 @@ def move(indices, values, state, first, stop, decay, slope, other, code, rate, c
 @kernel(
     "i8[::1], u4[::1], u4[:,::1], f4[::1], u8[::1], u2[::1], f4[::1], f4[:,::1], "
     "u8[::1], u2[::1], f4[::1], f4[:,::1], i8, f4, f4, i8, f4, f4[::1], f4, f4, "
-    "f4[:,:,::1], f4[:,:,::1], f8[::1]"
+    "f4[:,:,::1], f4[:,:,::1], f8[::1]",
+    per_processor=1,
 )
 def visit(
     starts,

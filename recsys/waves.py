@@ -58,8 +58,7 @@ def descend(
     Threads of the host draw and cut the rounds to come while the device is at one; they may be so
     far ahead that what is drawn in the epoch is held at a time, four bytes for each item.
     """
-    blocks, threads = device.in_step()
-    grid = max(1, blocks // 2), threads  # few waves have work for more, and steps need registers
+    grid = device.in_step(_cuda_training.visit)
     warps = grid[0] * grid[1] // device.LANES
     rows = device.to_device(np.zeros((warps, 2, users.weights.shape[1]), np.float32))
     numbers = device.to_device(np.zeros((warps, 3, samples.n_negatives + 1), np.float32))

@@ -19,7 +19,6 @@ from numba import config, cuda, float64, typeof
 SIMULATED = bool(config.ENABLE_CUDASIM)
 LANES = 1 if SIMULATED else 32
 THREADS = 4 if SIMULATED else 256  # of a block
-MOST_REGISTERS = 128  # of a thread: two blocks of 256 fit a multiprocessor with them
 MOST_BLOCKS = 3 if SIMULATED else 4096  # of a grid; what is left over is gone through in strides
 EVERYONE = 0xFFFFFFFF
 
@@ -32,13 +31,23 @@ def formula(function: Callable[..., Any]) -> Any:
 
 
 class Kernel:
-    """A function to launch on a grid, and the types of arguments it is compiled for."""
+    """A function to launch on a grid, and the types of arguments it is compiled for.
 
-    def __init__(self, function: Callable[..., None], signatures: tuple[str, ...]) -> None:
+    Attributes
+    ----------
+    bounds : tuple of int
+        Threads of a block, and blocks that a multiprocessor can hold at a time: the fewer, the
+        more registers a thread may have.
+    """
+
+    def __init__(
+        self, function: Callable[..., None], signatures: tuple[str, ...], per_processor: int
+    ) -> None:
         self.function, self.signatures = function, signatures
+        self.bounds = THREADS, per_processor
         self.__doc__ = function.__doc__
         self.__name__ = function.__name__
-        options = {} if SIMULATED else {"max_registers": MOST_REGISTERS}
+        options = {} if SIMULATED else {"launch_bounds": self.bounds}
         self._compiled = cuda.jit(function, **options)  # at its first launch
 
     def __getitem__(self, grid: Grid) -> Callable[..., None]:
@@ -68,9 +77,9 @@ class Kernel:
         return types
 
 
-def kernel(*signatures: str) -> Callable[[Callable[..., None]], Kernel]:
+def kernel(*signatures: str, per_processor: int = 2) -> Callable[[Callable[..., None]], Kernel]:
     """Make a kernel of a function, for arguments of these types; the first is the usual one."""
-    return lambda function: Kernel(function, signatures)
+    return lambda function: Kernel(function, signatures, per_processor)
 
 
 def _type_of(arg: Any) -> Any:
@@ -93,11 +102,12 @@ def per_row(n: int) -> Grid:
 ONE_BLOCK: Grid = (1, THREADS)
 
 
-def in_step() -> Grid:
-    """Return the largest grid whose blocks can wait for one another, two to a multiprocessor."""
+def in_step(kernel: Kernel) -> Grid:
+    """Return the largest grid whose blocks are all there at once, and can wait for one another."""
     if SIMULATED:
         return ONE_BLOCK
-    return 2 * cuda.get_current_device().MULTIPROCESSOR_COUNT, THREADS
+    threads, per_processor = kernel.bounds
+    return per_processor * cuda.get_current_device().MULTIPROCESSOR_COUNT, threads
 
 
 # Arrays

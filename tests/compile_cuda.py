@@ -15,14 +15,13 @@ from cuda.bindings import nvjitlink
 from numba import cuda
 from numba.cuda import dispatcher
 
-from sparsenum._cuda import MOST_REGISTERS, Kernel
+from sparsenum._cuda import Kernel
 
 ROOT = Path(__file__).parents[1]
 TARGETS = ((8, 0), (9, 0), (10, 0))  # A100, H100 and H200, B200
 FACTS = re.compile(
     r"(?P<registers>\d+) registers.*?(?P<stack>\d+) stack.*?(?P<shared>\d+) bytes smem"
 )
-MOST_EVER = 255  # registers that a thread can have
 
 
 class Device(NamedTuple):
@@ -34,8 +33,8 @@ class Device(NamedTuple):
 class Report(NamedTuple):
     """What a kernel takes on one target.
 
-    Spilled is what its stack has in excess of that of the same code with all registers there are:
-    the assembler names no spills where it links, but that is where it puts them.
+    Spilled is what its stack has beyond the local memory that the code asks for: the assembler
+    names no spills where it links, but that is where it puts them.
     """
 
     registers: int
@@ -56,21 +55,20 @@ def kernels():
     return found
 
 
-def compile_for(function, types, target, registers=MOST_REGISTERS) -> Report:
-    """Compile one function to machine code with so many registers at most."""
+def compile_for(kernel, signature, target, *limits) -> Report:
+    """Compile a kernel for one type of arguments to machine code."""
     dispatcher.get_current_device = lambda: Device(target)  # there is none, and none is needed
-    ptx, _ = cuda.compile_ptx(function, types, cc=target)
+    types, name = kernel.types(signature), kernel.__name__
+    ptx, _ = cuda.compile_ptx(kernel.function, types, cc=target, launch_bounds=kernel.bounds)
     code = ptx.encode() if isinstance(ptx, str) else ptx
-    free, own_stack, shared = assemble(code, function.__name__, target, MOST_EVER)
-    if free <= registers:
-        return Report(free, own_stack, shared, 0)
-    used, stack, shared = assemble(code, function.__name__, target, registers)
-    return Report(used, stack, shared, stack - own_stack if free < MOST_EVER else stack)
+    registers, stack, shared = assemble(code, name, target, *limits)
+    wanted = sum(int(size) for size in re.findall(rb"__local_depot\d+\[(\d+)\]", code))
+    return Report(registers, stack, shared, max(stack - wanted, 0))
 
 
-def assemble(code, name, target, registers) -> tuple[int, int, int]:
+def assemble(code, name, target, *limits) -> tuple[int, int, int]:
     """Return the registers, the bytes of stack and those of shared memory that code comes to."""
-    options = [f"-arch=sm_{target[0]}{target[1]}", f"-maxrregcount={registers}", "-verbose"]
+    options = [f"-arch=sm_{target[0]}{target[1]}", "-verbose", *limits]
     handle = nvjitlink.create(len(options), options)
     try:
         nvjitlink.add_data(handle, nvjitlink.InputType.PTX, code, len(code), "kernel")
@@ -96,9 +94,9 @@ def runtime() -> str:
 
 
 def too_few_registers() -> Report:
-    """Compile the largest kernel with less than it can do with."""
+    """Compile a large kernel with fewer registers than it can do with."""
     kernel = kernels()["sparsenum.sparse._cuda.schur_cg"]
-    return compile_for(kernel.function, kernel.types(kernel.signatures[0]), TARGETS[0], 24)
+    return compile_for(kernel, kernel.signatures[0], TARGETS[1], "-maxrregcount=24")
 
 
 def say(line: str) -> None:
@@ -114,7 +112,7 @@ def main() -> int:
     assert too_few_registers().spilled, "this check does not see what kernels spill"
     for name, kernel in kernels().items():
         for signature in kernel.signatures:
-            reports = [compile_for(kernel.function, kernel.types(signature), t) for t in TARGETS]
+            reports = [compile_for(kernel, signature, target) for target in TARGETS]
             registers = " / ".join(str(r.registers) for r in reports)
             stack, shared, spilled = (max(r[k] for r in reports) for k in (1, 2, 3))
             say(f"| {name}({signature}) | {registers} | {stack} | {shared} | {spilled} |")

@@ -112,4 +112,6 @@ class DevicePasses:
 
 def _blocks_at_once() -> int:
     """Return how many blocks the device holds, for more would only want more room."""
-    return int(device.MOST_BLOCKS if device.SIMULATED else device.in_step()[0])
+    return int(
+        device.MOST_BLOCKS if device.SIMULATED else device.in_step(_cuda_batch.solve_stack)[0]
+    )

@@ -66,7 +66,7 @@ def spmm(A: CSR, X: Array) -> Array:
 
 def cg(A: CSR, b: Array, inverse: Array, rtol: float, max_iter: int) -> CGResult:
     """Solve A x = b by conjugate gradients preconditioned by `inverse`, all in one launch."""
-    n, grid = b.size, device.in_step()
+    n, grid = b.size, device.in_step(_cuda.cg)
     x, work = device.empty(n), device.empty((3, n))
     parts, out = device.empty((4, grid[0])), device.empty(3)
     matrix = A.indptr, A.indices, A.data
@@ -84,7 +84,7 @@ def schur_cg(Q: CSR, weight: Array, b: Array, rtol: float, max_iter: int) -> tup
 def schur_result(Q: CSR, weight: Array, b: Array, rtol: float, max_iter: int) -> CGResult:
     """Solve it, and say how far it came."""
     n, m = Q.shape
-    t, grid = transpose(Q), device.in_step()
+    t, grid = transpose(Q), device.in_step(_cuda.schur_cg)
     x, work, y = device.empty(m), device.empty((4, m)), device.empty(n)
     parts, out = device.empty((4, grid[0])), device.empty(2)
     matrices = Q.indptr, Q.indices, Q.data, t.indptr, t.indices, t.data

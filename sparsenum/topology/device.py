@@ -39,7 +39,7 @@ def _nth(key: Array, wanted: int) -> Array:
     digits = _cuda.KEY_DIGITS + _cuda.POSITION_DIGITS
     counts = device.to_device(np.zeros((digits, _cuda.DIGITS), np.uint32))
     bar = device.empty(2, np.uint64)
-    _cuda.nth[device.in_step()](key, wanted, counts, bar)
+    _cuda.nth[device.in_step(_cuda.nth)](key, wanted, counts, bar)
     return bar
 
 
