@@ -18,6 +18,8 @@ from numba.cuda import dispatcher
 from sparsenum._cuda import Kernel
 
 ROOT = Path(__file__).parents[1]
+BARRIER = b"cudaCGGetIntrinsicHandle"  # that of a whole grid: a call into a library
+GRID_BARRIER = 16  # bytes of stack of that call
 TARGETS = ((8, 0), (9, 0), (10, 0))  # A100, H100 and H200, B200
 FACTS = re.compile(
     r"(?P<registers>\d+) registers.*?(?P<stack>\d+) stack.*?(?P<shared>\d+) bytes smem"
@@ -63,6 +65,7 @@ def compile_for(kernel, signature, target, *limits) -> Report:
     code = ptx.encode() if isinstance(ptx, str) else ptx
     registers, stack, shared = assemble(code, name, target, *limits)
     wanted = sum(int(size) for size in re.findall(rb"__local_depot\d+\[(\d+)\]", code))
+    wanted += GRID_BARRIER if BARRIER in code else 0
     return Report(registers, stack, shared, max(stack - wanted, 0))
 
 
@@ -72,7 +75,7 @@ def assemble(code, name, target, *limits) -> tuple[int, int, int]:
     handle = nvjitlink.create(len(options), options)
     try:
         nvjitlink.add_data(handle, nvjitlink.InputType.PTX, code, len(code), "kernel")
-        if b"cudaCGGetIntrinsicHandle" in code:  # the barrier of a whole grid
+        if BARRIER in code:
             nvjitlink.add_file(handle, nvjitlink.InputType.LIBRARY, runtime())
         nvjitlink.complete(handle)
         log = bytearray(nvjitlink.get_info_log_size(handle))

@@ -322,6 +322,7 @@ def find_sound(M, a, b, forbidden, sound):
 @kernel(
     "f8[:,:,::1], f8[:,::1], f8[:,::1], f8[::1], f8[:,::1], f8[:,::1], f8[:,::1]",
     "f4[:,:,::1], f8[:,::1], f8[:,::1], f8[::1], f8[:,::1], f8[:,::1], f8[:,::1]",
+    per_processor=1,
 )
 def assess(M, a, b, reg, f, g, sums):
     """Recompute the plans of a stack, and write what their sums say into sums (B, 5).
