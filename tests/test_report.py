@@ -64,6 +64,48 @@ def test_a_time_without_its_error_is_no_result(results):
     assert table["silent"][-1] == "tolerance missed"
 
 
+WORDS = {
+    "absent": "not installed",
+    "timeout": "timed out",
+    "missed": "tolerance missed",
+    "nan": "not a number",
+    "failed": "failed",
+}
+
+
+@pytest.mark.parametrize("status", WORDS)
+def test_what_went_wrong_is_a_row_in_words(tmp_path, status):
+    wrong = record("ot/x", "rival", 1e-9, tol=1e-9, error=0.0, status=status)
+    good = record("ot/x", "ours, auto", 2.0, tol=1e-9, error=1e-10, status="solved")
+    path = tmp_path / "latest.json"
+    path.write_text(json.dumps({"datetime": "2026-11-20", "benchmarks": [wrong, good]}))
+    table = rows(run(path).stdout.partition("| solver | problems")[0])
+    assert table["rival"][-1] == WORDS[status]
+    assert table["ours, auto"][-1] == "1 x"
+    assert (table["rival"][0] == "-") == (status == "absent")
+    assert (list(table)[-1] == "rival") == (status == "absent")  # else the fastest first
+
+
+def test_the_share_of_a_floor_is_shown(tmp_path):
+    some = [record("sparse/x", "floor, copy", 1.0), record("sparse/x", "ours", 4.0)]
+    path = tmp_path / "latest.json"
+    path.write_text(json.dumps({"datetime": "2026-11-20", "benchmarks": some}))
+    table = rows(run(path).stdout)
+    assert [table[name][-2] for name in ("floor, copy", "ours")] == ["100%", "25%"]
+
+
+def test_growth_is_fitted_and_rows_go_by_size(tmp_path):
+    sizes = [1000, 250, 500]
+    some = [record("scale/x", "ours", 1e-6 * n**1.5, size=n, quantity="n") for n in sizes]
+    some += [record("scale/x", "other", 1.0, size=n, quantity="n") for n in sizes[:2]]
+    path = tmp_path / "latest.json"
+    path.write_text(json.dumps({"datetime": "2026-11-20", "benchmarks": some}))
+    text = run(path).stdout
+    ours = [line.split(" | ")[1] for line in text.splitlines() if line.startswith("| ours |")]
+    assert ours == ["250", "500", "1,000"]
+    assert "Time grows as: ours: n ^ 1.50.\n" in text  # no law from two points
+
+
 def test_columns_without_content_are_left_out(results):
     startup = run(results).stdout.partition("**startup**")[2]
     assert "iterations" not in startup
@@ -101,5 +143,7 @@ def test_the_readme_shows_what_was_measured():
     report = runpy.run_path(str(REPORT))
     results = json.loads((root / "benches" / "results.json").read_text("utf-8"))
     readme = (root / "README.md").read_text("utf-8")
-    assert report["replace_sections"](readme, report["markdown"](results)) == readme
+    sections = report["markdown"](results)
+    assert {match["name"] for match in report["SECTION"].finditer(readme)} <= sections.keys()
+    assert report["replace_sections"](readme, sections) == readme
     assert readme.count("| --: |") >= 4

@@ -1,0 +1,58 @@
+"""What a record of pytest-benchmark says: what it measured, how well, and whether that counts."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+Record = dict[str, Any]
+
+ABSENT = "absent"
+NO_ENTROPY = "no entropy"  # what solvers of the unregularised problem have in their names
+# What is written where a time would be no result, by the word that a record has for it.
+WORDS = {
+    ABSENT: "not installed",
+    "timeout": "timed out",
+    "missed": "tolerance missed",
+    "nan": "not a number",
+    "failed": "failed",
+}
+
+
+def section(record: Record) -> str:
+    """Return the first part of a group's name: "ot" of "ot/assignment 500"."""
+    return (record["group"] or record["name"]).partition("/")[0]
+
+
+def title(record: Record) -> str:
+    """Return the rest of a group's name, or all of a name without a slash."""
+    whole = record["group"] or record["name"]
+    return whole.partition("/")[2] or whole
+
+
+def by_group(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Return the records of each group, in the order they came in."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(record["group"] or record["name"], []).append(record)
+    return groups
+
+
+def solver(record: Record) -> str:
+    return str(record["extra_info"].get("solver", record["name"]))
+
+
+def median(record: Record) -> float:
+    return float(record["stats"]["median"])
+
+
+def status(record: Record) -> str:
+    """Return how a benchmark ended; a time without the error that was asked for is no result."""
+    info = record["extra_info"]
+    if "status" in info:
+        return str(info["status"])
+    good = "tol" not in info or info.get("error", math.inf) <= info["tol"]
+    return "solved" if good else "missed"
+
+
+def reached(record: Record) -> bool:
+    return status(record) == "solved"
