@@ -26,8 +26,10 @@ def growths(records: Iterable[Record]) -> list[Growth]:
     points: dict[str, list[tuple[float, float]]] = {}
     quantity = ""
     for record in filter(reached, records):
-        quantity = record["extra_info"]["quantity"]
-        points.setdefault(solver(record), []).append((record["extra_info"]["size"], median(record)))
+        info = record["extra_info"]
+        if "size" in info:
+            quantity = info["quantity"]
+            points.setdefault(solver(record), []).append((info["size"], median(record)))
     found = []
     for name, pairs in points.items():
         if len(pairs) >= FEWEST:

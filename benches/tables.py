@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from benches.growth import growths
 from benches.races import NEAR, OURS, Race, by_tolerance, entrants, lost, races, share
 from benches.records import (
+    ABSENT,
     WORDS,
     Record,
     by_group,
@@ -45,16 +46,17 @@ def markdown(results: dict[str, Any]) -> dict[str, str]:
 
 
 def table(name: str, records: list[Record]) -> str:
-    """Return one group as a table: by size where sizes grow, else the fastest first."""
-    grows = all("size" in record["extra_info"] for record in records)
-    order = (lambda r: (solver(r), r["extra_info"]["size"])) if grows else median
-    records = sorted(records, key=lambda r: (status(r) == "absent", order(r)))
+    """Return one group as a table: the fastest first, or each solver's series in its order."""
+    series = len({solver(record) for record in records}) < len(records)
+    order = step if series else median
+    records = sorted(records, key=lambda r: (status(r) == ABSENT, order(r)))
     best = min(map(median, filter(reached, records)), default=math.nan)
     floor = min((median(r) for r in records if solver(r).startswith(FLOOR)), default=math.nan)
     columns = [
         Column("solver", solver),
         Column("size", lambda r: fact(r, "size", ",")),
-        Column("median", lambda r: "" if status(r) == "absent" else duration(median(r))),
+        Column("asked error", lambda r: fact(r, "tol", ".0e") if series else ""),
+        Column("median", lambda r: "" if status(r) == ABSENT else duration(median(r))),
         Column("IQR", lambda r: duration(r["stats"]["iqr"]) if r["stats"]["rounds"] > 1 else ""),
         Column("iterations", lambda r: fact(r, "iterations", ",")),
         Column("verified error", lambda r: fact(r, "error", ".1e")),
@@ -65,12 +67,12 @@ def table(name: str, records: list[Record]) -> str:
         Column("nnz", lambda r: fact(r, "nnz", ",")),
         Column("peak memory", lambda r: memory(r["extra_info"].get("peak_bytes"))),
         Column("of the floor", lambda r: "" if math.isnan(floor) else f"{floor / median(r):.0%}"),
-        Column("against fastest", lambda r: "" if grows else against(r, best)),
+        Column("against fastest", lambda r: against(r, math.nan if series else best)),
     ]
     kept = [column for column in columns if any(column.cell(record) for record in records)]
     cells = [[column.cell(record) for column in kept] for record in records]
     body = grid([column.heading for column in kept], cells)
-    return f"**{name}**\n\n{body}" + (fitted(records) if grows else "")
+    return f"**{name}**\n\n{body}" + fitted(records)
 
 
 def grid(headings: list[str], rows: list[list[str]]) -> str:
@@ -131,8 +133,15 @@ def against(record: Record, best: float) -> str:
     """Return a time over the best one, or why there is no result."""
     if not reached(record):
         return WORDS.get(status(record), status(record))
-    # Models of different quality are no race.
-    return "" if "recall@20" in record["extra_info"] else factor(median(record) / best)
+    # Models of different quality are no race, nor are problems of different sizes.
+    no_race = math.isnan(best) or "recall@20" in record["extra_info"]
+    return "" if no_race else factor(median(record) / best)
+
+
+def step(record: Record) -> tuple[str, float]:
+    """Return where a record stands in its solver's series: by size, or by ever less error."""
+    info = record["extra_info"]
+    return solver(record), info.get("size", -info.get("tol", 0.0))
 
 
 def factor(times: float) -> str:

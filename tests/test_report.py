@@ -106,6 +106,72 @@ def test_growth_is_fitted_and_rows_go_by_size(tmp_path):
     assert "Time grows as: ours: n ^ 1.50.\n" in text  # no law from two points
 
 
+def test_series_go_by_ever_less_error(tmp_path):
+    tols = [1e-6, 1e-9, 1e-3]
+    some = [record("accuracy/x", "ours", 1.0, tol=tol, error=tol / 2) for tol in tols]
+    some.append(record("accuracy/x", "ours", 9.0, tol=1e-12, error=1.0))
+    path = tmp_path / "latest.json"
+    path.write_text(json.dumps({"datetime": "2026-11-20", "benchmarks": some}))
+    lines = [line.split(" | ") for line in run(path).stdout.splitlines() if "| ours |" in line]
+    assert [line[1] for line in lines] == ["1e-03", "1e-06", "1e-09", "1e-12"]
+    assert [line[-1].strip(" |") for line in lines] == ["-", "-", "-", "tolerance missed"]
+
+
+FIGURES = [
+    record("ot/first", "ours, auto", 0.0125, error=2e-14, tol=1e-9),
+    record("ot/first", "POT slow", 2.5, error=5e-10, tol=1e-9),
+    *(record("accuracy/some case", "ours", 1.0, tol=t, error=t) for t in (1e-3, 1e-6)),
+    *(record("scale/products", "ours", n**1.5, size=n, quantity="nnz") for n in (1e3, 1e4, 1e5)),
+    *(
+        record(f"recsys/shop, {k}", name, 1.0, bytes=1000 * k, **{"ndcg@20": 0.1 * k})
+        for k, name in enumerate(["blend", "dense tables"], 1)
+    ),
+    *(
+        record(f"sparse/spmv, 9 x 9, {density:.0%}", name, time * density, density=density)
+        for density in (0.1, 0.5)
+        for name, time in (("ours", 1.0), ("dense BLAS", 2 / density))
+    ),
+]
+
+
+def test_figures_show_what_there_is_and_stand_in_a_page(tmp_path):
+    path = tmp_path / "latest.json"
+    path.write_text(json.dumps({"datetime": "2026-11-20", "benchmarks": FIGURES}))
+    folder = tmp_path / "report"
+    done = run(path, "--figures", folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    shown = {
+        "profile-1e-09": ["ours, auto", "POT slow", "% of 1 problems solved"],
+        "accuracy": ["some case", "violation of the marginals"],
+        "scale": ["products", "nnz", "1,000"],
+        "quality": ["blend", "dense tables", "ndcg@20"],
+        "sparsity": ["spmv, 9 x 9", "times as fast as dense BLAS"],
+    }
+    assert {file.stem for file in folder.glob("*.svg")} == set(shown)
+    page = (folder / "report.md").read_text("utf-8")
+    for stem, words in shown.items():
+        picture = (folder / f"{stem}.svg").read_text("utf-8")
+        assert [word for word in words if word not in picture] == []
+        assert f"({stem}.svg)" in page
+    assert "| ours, auto | 12.5 ms |" in page
+
+
+def test_figures_of_one_section_need_no_other(tmp_path):
+    path = tmp_path / "latest.json"
+    path.write_text(json.dumps({"datetime": "2026-11-20", "benchmarks": FIGURES[:2]}))
+    run(path, "--figures", tmp_path / "report")
+    assert [file.stem for file in (tmp_path / "report").glob("*.svg")] == ["profile-1e-09"]
+
+
+@pytest.mark.parametrize("text", ["no JSON", '{"benchmarks": []}'])
+def test_what_is_no_run_is_an_error(tmp_path, text):
+    path = tmp_path / "latest.json"
+    path.write_text(text)
+    done = run(path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert str(path) in done.stderr
+
+
 def test_columns_without_content_are_left_out(results):
     startup = run(results).stdout.partition("**startup**")[2]
     assert "iterations" not in startup
