@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benches.growth import growths
+from benches.growth import break_even, growths
 from benches.labels import End, name_ends, name_points, note
 from benches.palette import OURS, Look, is_ours, looks
 from benches.races import by_tolerance, entrants, profile, races
@@ -184,13 +184,15 @@ def draw_sparsity(axes: "Axes", name: str, group: list[Record]) -> None:
         gains = [dense[density] / time for density, time in mine]
         percent = [100 * density for density, _ in mine]
         axes.plot(percent, gains, marker="o", **_line(look))
-        curves[who] = End(percent[-1], gains[-1], look)
+        even = break_even(percent, gains)
+        label = f"{who}, even at {even:.0f} %" if even else who
+        curves[label] = End(percent[-1], gains[-1], look)
     axes.axhline(1.0, color=FAINT, linewidth=1.2, zorder=0)
     note(axes, "as fast as dense", (0.0, 1.0), ("axes fraction", "data"))
     axes.set(xscale="log", yscale="log", title=name)
     axes.set(xlabel="% of the entries that are not zero", ylabel="times as fast as dense BLAS")
-    _ticks(axes.xaxis, "{:g}")
-    _ticks(axes.yaxis, "{:g}")
+    _ticks(axes.xaxis, "{:,g}")
+    _ticks(axes.yaxis, "{:,g}")
     name_ends(axes, curves)
 
 

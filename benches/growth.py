@@ -38,3 +38,12 @@ def growths(records: Iterable[Record]) -> list[Growth]:
             law = float(exponent), float(np.exp(constant))
             found.append(Growth(name, quantity, *law, sizes, times))
     return found
+
+
+def break_even(sizes: list[float], gains: list[float]) -> float | None:
+    """Return the size at which a falling gain crosses one, on straight lines between logarithms."""
+    for k in range(1, len(sizes)):
+        if gains[k - 1] >= 1.0 > gains[k]:
+            heights = np.log(gains[k - 1 : k + 1])[::-1]
+            return float(np.exp(np.interp(0.0, heights, np.log(sizes[k - 1 : k + 1])[::-1])))
+    return None

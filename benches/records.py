@@ -7,6 +7,7 @@ from typing import Any
 Record = dict[str, Any]
 
 ABSENT = "absent"
+FLOOR = "floor"  # what the name of a solver begins with that only moves the bytes
 NO_ENTROPY = "no entropy"  # what solvers of the unregularised problem have in their names
 # What is written where a time would be no result, by the word that a record has for it.
 WORDS = {
@@ -56,3 +57,8 @@ def status(record: Record) -> str:
 
 def reached(record: Record) -> bool:
     return status(record) == "solved"
+
+
+def is_floor(record: Record) -> bool:
+    """Return whether a time is what nothing can be faster than, and no solver's."""
+    return solver(record).startswith(FLOOR)

@@ -11,6 +11,7 @@ from benches.records import (
     WORDS,
     Record,
     by_group,
+    is_floor,
     median,
     reached,
     section,
@@ -21,7 +22,6 @@ from benches.records import (
 
 NOTHING = "-"
 GRID = "profile"  # too many problems for a table each: `summary` says who won
-FLOOR = "floor"  # what the name of a solver begins with that only moves the bytes
 
 
 class Column(NamedTuple):
@@ -50,8 +50,9 @@ def table(name: str, records: list[Record]) -> str:
     series = len({solver(record) for record in records}) < len(records)
     order = step if series else median
     records = sorted(records, key=lambda r: (status(r) == ABSENT, order(r)))
-    best = min(map(median, filter(reached, records)), default=math.nan)
-    floor = min((median(r) for r in records if solver(r).startswith(FLOOR)), default=math.nan)
+    racing = [record for record in records if reached(record) and not is_floor(record)]
+    best = min(map(median, racing), default=math.nan)
+    floor = min(map(median, filter(is_floor, records)), default=math.nan)
     columns = [
         Column("solver", solver),
         Column("size", lambda r: fact(r, "size", ",")),
@@ -66,7 +67,7 @@ def table(name: str, records: list[Record]) -> str:
         Column("bytes", lambda r: fact(r, "bytes", ",")),
         Column("nnz", lambda r: fact(r, "nnz", ",")),
         Column("peak memory", lambda r: memory(r["extra_info"].get("peak_bytes"))),
-        Column("of the floor", lambda r: "" if math.isnan(floor) else f"{floor / median(r):.0%}"),
+        Column("of the floor", lambda r: of_floor(median(r) / floor)),
         Column("against fastest", lambda r: against(r, math.nan if series else best)),
     ]
     kept = [column for column in columns if any(column.cell(record) for record in records)]
@@ -134,7 +135,7 @@ def against(record: Record, best: float) -> str:
     if not reached(record):
         return WORDS.get(status(record), status(record))
     # Models of different quality are no race, nor are problems of different sizes.
-    no_race = math.isnan(best) or "recall@20" in record["extra_info"]
+    no_race = math.isnan(best) or is_floor(record) or "recall@20" in record["extra_info"]
     return "" if no_race else factor(median(record) / best)
 
 
@@ -142,6 +143,13 @@ def step(record: Record) -> tuple[str, float]:
     """Return where a record stands in its solver's series: by size, or by ever less error."""
     info = record["extra_info"]
     return solver(record), info.get("size", -info.get("tol", 0.0))
+
+
+def of_floor(times: float) -> str:
+    """Return what share of a floor a time is, if there is a floor and the share worth saying."""
+    if math.isnan(times):
+        return ""
+    return f"{1 / times:.0%}" if times < 100 else "< 1%"
 
 
 def factor(times: float) -> str:
