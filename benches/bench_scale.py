@@ -199,8 +199,8 @@ def test_reading(benchmark, tables: Callable[[int], Path], reader: str, rows: in
 
 EPOCHS = 2
 MODELS = {
-    "ItemBlend, nothing to choose": lambda: ItemBlend(trials=0),
-    f"SparseMF, {EPOCHS} epochs": lambda: SparseMF(epochs=EPOCHS),
+    "ours, ItemBlend without choosing": lambda: ItemBlend(trials=0),
+    f"ours, SparseMF, {EPOCHS} epochs": lambda: SparseMF(epochs=EPOCHS),
 }
 CUSTOMERS, PRODUCTS = (1000, 4000, 16_000), 3000
 

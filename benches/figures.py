@@ -42,7 +42,7 @@ def draw(records: list[Record], folder: Path, suffix: str = ".svg") -> list[Draw
             'figures need matplotlib, which is not installed: pip install "sparsenum[plot]"'
         ) from None
     drawn = []
-    with rc_context(STYLE | {"svg.fonttype": "none", "svg.hashsalt": "sparsenum"}):
+    with rc_context(STYLE | {"svg.hashsalt": "sparsenum"}):
         for stem, caption, figure in _figures(records):
             path = folder / f"{stem}{suffix}"
             figure.savefig(path, metadata={"Date": None} if suffix == ".svg" else None)
