@@ -1,16 +1,18 @@
-"""Tell a slower program from a noisy machine: two runs of the same benchmarks, side by side.
+"""Tell a slower program from a noisy machine: a run of benchmarks beside older ones.
 
-A time is the least of its rounds, as other work on the machine only ever adds. What all benchmarks
-have in common, the median of the ratios new / old, is the machine's doing and divided out. What is
-left counts as slower beyond three times its noise, and never below a fifth: the noise is the spread
-of a benchmark's own rounds together with the scatter of all ratios, since a benchmark may be steady
-within a run and still differ between two.
+A time is the lower quartile of its rounds: other work on the machine only adds, and the least of
+them may be luck. What all benchmarks have in common, the median of the ratios new / old, is the
+machine's doing and divided out. What is left counts as slower beyond three times its noise, and
+never below a fifth. The noise has three parts: how well a benchmark's own rounds tell its quartile,
+the scatter of all ratios, and, with several older runs, how much these differ: where the machine is
+shared, that is the part that no single run can know.
 
 A change that slows down more than half of all benchmarks alike passes for a slower machine. Peers
 are the remedy: their code stays the same, and they are the larger half of the suite.
 """
 
 import math
+from collections.abc import Iterable
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -20,6 +22,7 @@ FLOOR = math.log(1.2)  # a smaller change is none
 NOISES = 3.0  # of which a change must be larger
 # Without other rounds to tell: a run of seconds differs from the next by about so much.
 SPREAD_OF_ONE = 0.08
+NORMAL_80 = 1.28  # standard deviations, within which four fifths of a normal distribution lie
 SHOWN = math.log(1.5)  # a slow-down that a benchmark should be able to show
 QUALITY = ("recall@20", "ndcg@20")
 LOSS = 0.01  # share of the quality that may go: what another order of sums can do
@@ -27,7 +30,7 @@ MACHINE = ("cpu", "python", "numpy", "numba", "threads")
 
 
 class Change(NamedTuple):
-    """A benchmark in two runs; logarithms of the ratio without drift, and of what is allowed."""
+    """A benchmark, old and new; logarithms of the ratio without drift, and of what is allowed."""
 
     name: str
     old: float
@@ -48,7 +51,7 @@ class Change(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """All benchmarks that both runs have, the machine's drift, and what only one run has."""
+    """All benchmarks that the runs share, the machine's drift, and what only the old run has."""
 
     changes: list[Change]
     drift: float
@@ -67,39 +70,72 @@ class Comparison(NamedTuple):
         return [change for change in self.changes if change.allowed >= SHOWN]
 
 
-def compare(new: dict[str, Any], old: dict[str, Any]) -> Comparison:
-    """Hold one run against another; both as read from the JSON."""
-    before = {record["fullname"]: record for record in old["benchmarks"]}
-    after = {record["fullname"]: record for record in new["benchmarks"]}
-    both = [name for name in before if name in after]
-    if not both:
+def compare(new: dict[str, Any], *old: dict[str, Any]) -> Comparison:
+    """Hold one run against older ones; all as read from the JSON."""
+    after = _by_name(new)
+    before = [_by_name(run) for run in old]
+    names = [name for name in after if all(name in run for run in before)]
+    if not names:
         raise ValueError("the runs have no benchmark in common")
-    timed = [name for name in both if reached(before[name]) and reached(after[name])]
-    ratios = {name: math.log(_time(after[name]) / _time(before[name])) for name in timed}
-    drift = median(ratios.values()) if ratios else 0.0
-    # A median again, so that what is to be found does not widen what is allowed; 1.5 of it are
-    # one standard deviation of a normal distribution.
-    scatter = 1.5 * median([abs(r - drift) for r in ratios.values()] or [0.0])
+    timed = [name for name in names if all(reached(run[name]) for run in (after, *before))]
+    ratios = [_ratios(after, run, timed) for run in before]
+    drift = median(drift for drift, _ in ratios)
+    excess = {name: median(ratio[name] for _, ratio in ratios) for name in timed}
+    scatter = _scatter(excess.values())
     changes = []
-    for name in both:
-        pair = before[name], after[name]
-        excess = ratios[name] - drift if name in ratios else 0.0
-        spread = max(map(_spread, pair))
-        allowed = max(FLOOR, NOISES * math.hypot(spread, scatter))
-        changes.append(Change(name, *map(_time, pair), excess, allowed, _lost(*pair)))
-    gone = [name for name in before if name not in after]
-    return Comparison(changes, drift, scatter, gone, _machines(before[both[0]], after[both[0]]))
+    for name in names:
+        some = [run[name] for run in before]
+        values = [ratio[name] for _, ratio in ratios] if name in excess else [0.0]
+        between = (max(values) - min(values)) / 2
+        noise = math.hypot(max(map(_doubt, (after[name], *some))), scatter, between)
+        change = Change(
+            name,
+            median(map(_time, some)),
+            _time(after[name]),
+            excess.get(name, 0.0),
+            max(FLOOR, NOISES * noise),
+            _lost(some[-1], after[name]),
+        )
+        changes.append(change)
+    gone = [name for name in before[-1] if name not in after]
+    return Comparison(
+        changes, drift, scatter, gone, _machines(before[-1][names[0]], after[names[0]])
+    )
+
+
+def _by_name(run: dict[str, Any]) -> dict[str, Record]:
+    return {record["fullname"]: record for record in run["benchmarks"]}
+
+
+def _ratios(
+    after: dict[str, Record], before: dict[str, Record], names: list[str]
+) -> tuple[float, dict[str, float]]:
+    """Return the drift between two runs, and what each benchmark differs by without it."""
+    found = {name: math.log(_time(after[name]) / _time(before[name])) for name in names}
+    drift = median(found.values()) if found else 0.0
+    return drift, {name: ratio - drift for name, ratio in found.items()}
+
+
+def _scatter(ratios: Iterable[float]) -> float:
+    """Return the standard deviation of ratios, judged by the middle four fifths.
+
+    What is to be found must not widen what is allowed: a fifth may be slower without a trace.
+    """
+    sizes = sorted(map(abs, ratios))
+    return sizes[int(0.8 * (len(sizes) - 1))] / NORMAL_80 if sizes else 0.0
 
 
 def _time(record: Record) -> float:
     # A clock of a microsecond may well see nothing.
-    return max(float(record["stats"]["min"]), 1e-9)
+    return max(float(record["stats"]["q1"]), 1e-9)
 
 
-def _spread(record: Record) -> float:
-    """Return the spread of the rounds, as a share of the least."""
+def _doubt(record: Record) -> float:
+    """Return how far off the quartile of the rounds may be, as a share of it."""
     stats = record["stats"]
-    return SPREAD_OF_ONE if stats["rounds"] < 2 else float(stats["iqr"]) / _time(record)
+    if stats["rounds"] < 2:
+        return SPREAD_OF_ONE
+    return float(stats["iqr"]) / math.sqrt(stats["rounds"]) / _time(record)
 
 
 def _lost(before: Record, after: Record) -> str:
@@ -126,15 +162,18 @@ def in_words(found: Comparison) -> str:
     """Return what is to be said about two runs, as Markdown."""
     factor = math.exp(found.drift)
     lines = [
-        f"{len(found.changes)} benchmarks in both runs; the machine's drift {factor:.2f} x is "
+        f"{len(found.changes)} benchmarks compared; the machine's drift {factor:.2f} x is "
         f"divided out, ratios scatter by {found.scatter:.0%}."
     ]
     lines += [f"The runs differ in {difference}." for difference in found.machines]
     if found.gone:
         lines.append(f"Only in the old run: {', '.join(found.gone)}.")
     if found.blind:
-        names = ", ".join(change.name for change in found.blind)
-        lines.append(f"Too noisy to show a slow-down of {math.exp(SHOWN):.1f} x: {names}.")
+        names = ", ".join(change.name.rpartition("::")[2] for change in found.blind)
+        lines.append(
+            f"Too noisy to show a slow-down of {math.exp(SHOWN):.1f} x: {len(found.blind)} "
+            f"({names}). More than one older run tells more."
+        )
     lines.append("")
     lines += _listed("Regressions", found.regressions)
     lines += _listed("Faster", [change for change in found.changes if change.faster])

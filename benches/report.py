@@ -4,7 +4,7 @@
 ``--figures DIR`` draws the figures, and writes a page with them and the tables, in a folder;
 ``--readme README.md`` puts tables between the markers ``<!-- bench:ot -->`` and
 ``<!-- /bench -->``, for every marked section of the file; ``--compare OLD.json`` says what became
-slower than in an older run, and ends with status 1 if anything did.
+slower than in an older run, or in several, and ends with status 1 if anything did.
 
 A group of benchmarks belongs to the section before the slash of its name: "ot/assignment 500" to
 "ot". The section "summary" says who wins how often.
@@ -32,12 +32,12 @@ def main() -> int:
     parser.add_argument("results", type=Path, help="written by pytest --benchmark-json")
     parser.add_argument("--readme", type=Path, help="file whose marked sections are replaced")
     parser.add_argument("--figures", type=Path, help="folder for figures and a page with them")
-    parser.add_argument("--compare", type=Path, help="results of an older run to hold against")
+    parser.add_argument("--compare", type=Path, nargs="+", metavar="OLD", help="older runs")
     options = parser.parse_args()
     try:
         results = read(options.results)
         if options.compare is not None:
-            return tell(compare.compare(results, read(options.compare)))
+            return tell(compare.compare(results, *map(read, options.compare)))
         sections = markdown(results)
         if options.readme is not None:
             text = replace_sections(options.readme.read_text(encoding="utf-8"), sections)
@@ -64,7 +64,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def tell(found: compare.Comparison) -> int:
-    """Say what changed between two runs, and return whether anything became worse."""
+    """Say what changed between runs, and return whether anything became worse."""
     sys.stdout.write(compare.in_words(found))
     return int(bool(found.regressions))
 
