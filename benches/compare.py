@@ -7,8 +7,9 @@ never below a fifth. The noise has three parts: how well a benchmark's own round
 the scatter of all ratios, and, with several older runs, how much these differ: where the machine is
 shared, that is the part that no single run can know.
 
-A change that slows down more than half of all benchmarks alike passes for a slower machine. Peers
-are the remedy: their code stays the same, and they are the larger half of the suite.
+Peers and floors are the control: their code stays the same. They are part of the drift and of the
+scatter and never a regression; how many of them look slower is said, as the rate of false alarms.
+A change that slows down more than half of all benchmarks alike passes for a slower machine.
 """
 
 import math
@@ -16,7 +17,7 @@ from collections.abc import Iterable
 from statistics import median
 from typing import Any, NamedTuple
 
-from benches.records import WORDS, Record, reached, status
+from benches.records import WORDS, Record, is_peer, reached, status
 
 FLOOR = math.log(1.2)  # a smaller change is none
 NOISES = 3.0  # of which a change must be larger
@@ -38,6 +39,7 @@ class Change(NamedTuple):
     excess: float
     allowed: float
     lost: str  # what is no longer reached, if anything
+    peer: bool
 
     @property
     def slower(self) -> bool:
@@ -61,8 +63,14 @@ class Comparison(NamedTuple):
 
     @property
     def regressions(self) -> list[Change]:
-        """Return what is slower, or no longer as good."""
-        return [change for change in self.changes if change.slower or change.lost]
+        """Return what of ours is slower, or no longer as good."""
+        ours = (change for change in self.changes if not change.peer)
+        return [change for change in ours if change.slower or change.lost]
+
+    @property
+    def peers(self) -> list[Change]:
+        """Return those whose code is the same: what changes there is the machine's doing."""
+        return [change for change in self.changes if change.peer]
 
     @property
     def blind(self) -> list[Change]:
@@ -95,6 +103,7 @@ def compare(new: dict[str, Any], *old: dict[str, Any]) -> Comparison:
             excess.get(name, 0.0),
             max(FLOOR, NOISES * noise),
             _lost(some[-1], after[name]),
+            is_peer(after[name]),
         )
         changes.append(change)
     gone = [name for name in before[-1] if name not in after]
@@ -165,6 +174,9 @@ def in_words(found: Comparison) -> str:
         f"{len(found.changes)} benchmarks compared; the machine's drift {factor:.2f} x is "
         f"divided out, ratios scatter by {found.scatter:.0%}."
     ]
+    if found.peers:
+        alarms = sum(change.slower for change in found.peers)
+        lines.append(f"False alarms among peers and floors: {alarms} of {len(found.peers)}.")
     lines += [f"The runs differ in {difference}." for difference in found.machines]
     if found.gone:
         lines.append(f"Only in the old run: {', '.join(found.gone)}.")
@@ -176,7 +188,7 @@ def in_words(found: Comparison) -> str:
         )
     lines.append("")
     lines += _listed("Regressions", found.regressions)
-    lines += _listed("Faster", [change for change in found.changes if change.faster])
+    lines += _listed("Faster", [c for c in found.changes if c.faster and not c.peer])
     return "\n".join(lines)
 
 

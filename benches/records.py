@@ -9,6 +9,13 @@ Record = dict[str, Any]
 ABSENT = "absent"
 FLOOR = "floor"  # what the name of a solver begins with that only moves the bytes
 NO_ENTROPY = "no entropy"  # what solvers of the unregularised problem have in their names
+# What the names of solvers begin with whose code a change of ours cannot make slower.
+PEERS = (
+    FLOOR,
+    *("POT", "RegOT", "OTT-JAX", "mdot-tnt", "GeomLoss", "implicit", "RecBole"),
+    *("scipy", "numpy", "polars", "SVD", "GF-CF"),
+    *("dense BLAS", "dense Cholesky", "dense masks", "dense product"),
+)
 # What is written where a time would be no result, by the word that a record has for it.
 WORDS = {
     ABSENT: "not installed",
@@ -62,3 +69,8 @@ def reached(record: Record) -> bool:
 def is_floor(record: Record) -> bool:
     """Return whether a time is what nothing can be faster than, and no solver's."""
     return solver(record).startswith(FLOOR)
+
+
+def is_peer(record: Record) -> bool:
+    """Return whether a time is that of others' code; what is unknown counts as ours."""
+    return solver(record).startswith(PEERS)

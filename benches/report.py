@@ -77,7 +77,8 @@ def write_page(folder: Path, results: dict[str, Any], sections: dict[str, str]) 
     drawn = draw(results["benchmarks"], folder)
     lines = ["# Benchmarks", ""]
     lines += [f"![{figure.caption}]({figure.path.name})\n" for figure in drawn]
-    lines += [f"## {name}\n\n{text}" for name, text in sections.items()]
+    order = sorted(sections, key=lambda name: name != "summary")  # who wins comes first
+    lines += [f"## {name}\n\n{sections[name]}" for name in order]
     (folder / PAGE).write_text("\n".join(lines), encoding="utf-8")
     sys.stdout.write(f"{folder / PAGE}: {len(sections)} sections, {len(drawn)} figures\n")
 

@@ -79,6 +79,15 @@ def test_where_older_runs_differ_more_is_allowed_and_nowhere_else():
     assert names(compare(new, *olds).regressions) == ["bench.py::test[9]"]
 
 
+def test_a_peer_is_no_regression_but_a_false_alarm():
+    old = run_of(0)
+    for k in (3, 4):
+        old["benchmarks"][k]["extra_info"]["solver"] = "POT ot.sinkhorn"
+    found = compare(slowed(slowed(old, 3, 1.5), 9, 1.5), old)
+    assert names(found.regressions) == ["bench.py::test[9]"]
+    assert "False alarms among peers and floors: 1 of 2." in in_words(found)
+
+
 def test_a_fifth_may_be_slower_without_widening_what_is_allowed():
     old, new = run_of(0), run_of(1)
     for k in range(7):
