@@ -4,8 +4,10 @@ Colours are Okabe and Ito's, one for each package, a line style for each of its 
 stand beside what they name.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from statistics import median as median_of
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benches.growth import break_even, growths
@@ -51,10 +53,15 @@ def draw(records: list[Record], folder: Path, suffix: str = ".svg") -> list[Draw
 
 
 def _figures(records: list[Record]) -> Iterator[tuple[str, str, "Figure"]]:
-    for tol, some in by_tolerance(races(records)).items():
+    tolerances = by_tolerance(races(records))
+    for tol, some in tolerances.items():
         figure, (axes,) = _panels(1)
         draw_profile(axes, some, tol)
         yield f"profile-{tol:.0e}", f"Performance profiles to {tol:.0e}", figure
+    if len(tolerances) > 1:
+        figure, (axes,) = _panels(1)
+        draw_typical(axes, tolerances)
+        yield "accuracy-grid", "Time of the median problem against accuracy", figure
     for stem, caption, panel, groups in (
         ("accuracy", "Time against accuracy", draw_accuracy, _accuracy(records)),
         ("scale", "Time against size", draw_growth, _named(records, "scale")),
@@ -130,6 +137,25 @@ def draw_accuracy(axes: "Axes", name: str, group: list[Record]) -> None:
         curves[who] = End(errors[-1], times[-1], look)
     axes.set(xscale="log", yscale="log", ylabel="seconds")
     axes.set(xlabel="violation of the marginals that is left (1-norm)", title=name)
+    axes.invert_xaxis()
+    name_ends(axes, curves)
+
+
+def draw_typical(axes: "Axes", tolerances: dict[float, list[Any]]) -> None:
+    """Draw the time that half of the problems take at most, as far as half are solved."""
+    curves = {}
+    names = entrants(race for some in tolerances.values() for race in some)
+    for name, look in looks(names).items():
+        points = []
+        for tol, some in tolerances.items():
+            times = [race.time(name) for race in some if name in race.entrants]
+            if times and math.isfinite(middle := median_of(times)):
+                points.append((tol, middle))
+        if points:
+            axes.plot(*zip(*points, strict=True), marker="o", **_line(look))
+            curves[name] = End(*min(points), look)
+    axes.set(xscale="log", yscale="log", xlabel="violation of the marginals asked for (1-norm)")
+    axes.set(ylabel="seconds", title="The median problem of the grid")
     axes.invert_xaxis()
     name_ends(axes, curves)
 

@@ -121,6 +121,7 @@ def test_series_go_by_ever_less_error(tmp_path):
 FIGURES = [
     record("ot/first", "ours, auto", 0.0125, error=2e-14, tol=1e-9),
     record("ot/first", "POT slow", 2.5, error=5e-10, tol=1e-9),
+    record("ot/second", "ours, auto", 0.0125, error=2e-14, tol=1e-3),
     *(record("accuracy/some case", "ours", 1.0, tol=t, error=t) for t in (1e-3, 1e-6)),
     *(record("scale/products", "ours", n**1.5, size=n, quantity="nnz") for n in (1e3, 1e4, 1e5)),
     *(
@@ -143,6 +144,8 @@ def test_figures_show_what_there_is_and_stand_in_a_page(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     shown = {
         "profile-1e-09": ["ours, auto", "POT slow", "% of 1 problems solved"],
+        "profile-1e-03": ["ours, auto"],
+        "accuracy-grid": ["ours, auto", "The median problem"],
         "accuracy": ["some case", "violation of the marginals"],
         "scale": ["products", "nnz", "1,000"],
         "quality": ["blend", "dense tables", "ndcg@20"],
