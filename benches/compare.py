@@ -87,29 +87,30 @@ def compare(new: dict[str, Any], *old: dict[str, Any]) -> Comparison:
         raise ValueError("the runs have no benchmark in common")
     timed = [name for name in names if all(reached(run[name]) for run in (after, *before))]
     ratios = [_ratios(after, run, timed) for run in before]
-    drift = median(drift for drift, _ in ratios)
-    excess = {name: median(ratio[name] for _, ratio in ratios) for name in timed}
-    scatter = _scatter(excess.values())
-    changes = []
-    for name in names:
-        some = [run[name] for run in before]
-        values = [ratio[name] for _, ratio in ratios] if name in excess else [0.0]
-        between = (max(values) - min(values)) / 2
-        noise = math.hypot(max(map(_doubt, (after[name], *some))), scatter, between)
-        change = Change(
-            name,
-            median(map(_time, some)),
-            _time(after[name]),
-            excess.get(name, 0.0),
-            max(FLOOR, NOISES * noise),
-            _lost(some[-1], after[name]),
-            is_peer(after[name]),
-        )
-        changes.append(change)
-    gone = [name for name in before[-1] if name not in after]
+    excess = {name: [ratio[name] for _, ratio in ratios] for name in timed}
+    scatter = _scatter(map(median, excess.values()))
     return Comparison(
-        changes, drift, scatter, gone, _machines(before[-1][names[0]], after[names[0]])
+        [
+            _change(name, after[name], [run[name] for run in before], excess.get(name), scatter)
+            for name in names
+        ],
+        median(drift for drift, _ in ratios),
+        scatter,
+        [name for name in before[-1] if name not in after],
+        _machines(before[-1][names[0]], after[names[0]]),
     )
+
+
+def _change(
+    name: str, new: Record, old: list[Record], excess: list[float] | None, scatter: float
+) -> Change:
+    """Judge one benchmark by what it exceeds each older run by, if it was timed in all."""
+    excess = excess or [0.0]
+    between = (max(excess) - min(excess)) / 2
+    noise = math.hypot(max(map(_doubt, (new, *old))), scatter, between)
+    allowed = max(FLOOR, NOISES * noise)
+    times = median(map(_time, old)), _time(new)
+    return Change(name, *times, median(excess), allowed, _lost(old[-1], new), is_peer(new))
 
 
 def _by_name(run: dict[str, Any]) -> dict[str, Record]:

@@ -1,6 +1,7 @@
 """Recommenders of others: implicit's, RecBole's, and two of the literature in a few lines."""
 
 import warnings
+from contextlib import chdir
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -55,7 +56,8 @@ def recbole_bpr(some: Problem, epochs: int = 20) -> Outcome:
     for name, kind in DROPPED.items():
         if name not in vars(np):
             setattr(np, name, kind)
-    with warnings.catch_warnings(), TemporaryDirectory() as folder:
+    # It leaves logs wherever it runs.
+    with warnings.catch_warnings(), TemporaryDirectory() as folder, chdir(folder):
         warnings.simplefilter("ignore")
         return _recbole(some, epochs, Path(folder))
 
