@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from statistics import median
 from typing import Any, NamedTuple
 
-from benches.records import WORDS, Record, is_peer, reached, status
+from benches.records import TICK, WORDS, Record, is_peer, reached, status
 
 FLOOR = math.log(1.2)  # a smaller change is none
 NOISES = 3.0  # of which a change must be larger
@@ -136,8 +136,7 @@ def _scatter(ratios: Iterable[float]) -> float:
 
 
 def _time(record: Record) -> float:
-    # A clock of a microsecond may well see nothing.
-    return max(float(record["stats"]["q1"]), 1e-9)
+    return max(float(record["stats"]["q1"]), TICK)
 
 
 def _doubt(record: Record) -> float:

@@ -95,21 +95,29 @@ def summary(run: list[Race]) -> str:
     """Return what share of problems each entropic solver solves and wins, and what we lose."""
     texts = []
     for tol, some in by_tolerance(run).items():
-        rows = []
-        for name in entrants(some):
-            mine = [race for race in some if name in race.entrants]
-            solved = share(mine, (math.isfinite(race.time(name)) for race in mine))
-            won = share(mine, (race.won(name) for race in mine))
-            near = share(mine, (race.ratio(name) <= NEAR for race in mine))
-            rows.append([name, str(len(mine)), f"{solved:.1%}", f"{won:.1%}", f"{near:.1%}"])
-        headings = ["solver", "problems", "solved", "fastest package", f"within {NEAR:.0f} x"]
-        texts.append(f"**to {tol:.0e}, entropic solvers**\n\n{grid(headings, rows)}")
-        beaten = lost(some)
-        if beaten:
-            rows = [[race.group, *defeat(race)] for race in beaten]
-            headings = ["problem", OURS, "fastest rival", "its time", "ours against it"]
-            texts.append(f"**to {tol:.0e}, not won**\n\n{grid(headings, rows)}")
+        texts.append(f"**to {tol:.0e}, entropic solvers**\n\n{standings(some)}")
+        if lost(some):
+            texts.append(f"**to {tol:.0e}, not won**\n\n{defeats(some)}")
     return "\n".join(texts)
+
+
+def standings(some: list[Race]) -> str:
+    """Return each solver's shares, of the problems that it was made for."""
+    rows = []
+    for name in entrants(some):
+        mine = [race for race in some if name in race.entrants]
+        solved = share(mine, (math.isfinite(race.time(name)) for race in mine))
+        won = share(mine, (race.won(name) for race in mine))
+        near = share(mine, (race.ratio(name) <= NEAR for race in mine))
+        rows.append([name, str(len(mine)), f"{solved:.1%}", f"{won:.1%}", f"{near:.1%}"])
+    headings = ["solver", "problems", "solved", "beats other packages", f"within {NEAR:.0f} x"]
+    return grid(headings, rows)
+
+
+def defeats(some: list[Race]) -> str:
+    """Return every problem that ours did not win."""
+    headings = ["problem", OURS, "fastest rival", "its time", "ours against it"]
+    return grid(headings, [[race.group, *defeat(race)] for race in lost(some)])
 
 
 def defeat(race: Race) -> list[str]:

@@ -86,6 +86,13 @@ def test_what_went_wrong_is_a_row_in_words(tmp_path, status):
     assert (list(table)[-1] == "rival") == (status == "absent")  # else the fastest first
 
 
+def test_a_clock_that_saw_nothing_breaks_nothing(tmp_path):
+    some = [record("ot/x", "ours, auto", 0.0, tol=1.0, error=0.0), record("ot/x", "floor", 0.0)]
+    path = tmp_path / "latest.json"
+    path.write_text(json.dumps({"datetime": "2026-11-20", "benchmarks": some}))
+    assert "| ours, auto | 0.001 µs |" in run(path).stdout
+
+
 def test_the_share_of_a_floor_is_shown(tmp_path):
     some = [record("sparse/x", "floor, copy", 1.0), record("sparse/x", "ours", 4.0)]
     path = tmp_path / "latest.json"
