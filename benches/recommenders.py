@@ -28,7 +28,8 @@ def outcome(model: Any) -> Outcome:
     """Return what a fitted model of ours is made of."""
     report = model.report()
     size = sum(report.get(f"bytes_{what}", 0) for what in ("values", "indices", "rows"))
-    passes = sum("epoch" in entry for entry in vars(model).get("history_", ()))
+    # Entries of those that choose are trials, not passes.
+    passes = sum("optimiser_floats" in entry for entry in vars(model).get("history_", ()))
     return Outcome(model.scorer, report["weights"], size, passes or None)
 
 
