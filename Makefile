@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA ?=
 OUT ?= demo-output
+FULL ?=
 
 .PHONY: demo test test-torch test-cuda-compile bench lint clean
 
@@ -52,9 +53,12 @@ test-torch: $(VENV)/torch.stamp
 test-cuda-compile: $(VENV)/cuda.stamp
 	$(BIN)/python tests/compile_cuda.py
 
+# Minutes; with FULL=1 all problems and peers, hours. What fails does not take the report along.
 bench: $(VENV)/bench.stamp
-	$(BIN)/python -m pytest benches --benchmark-only --benchmark-json=benches/latest.json
-	$(BIN)/python benches/report.py benches/latest.json
+	status=0; \
+	$(BIN)/python -m pytest benches --benchmark-only --benchmark-columns=min,median,iqr,rounds \
+	  --benchmark-json=benches/latest.json $(if $(FULL),--full) || status=$$?; \
+	$(BIN)/python benches/report.py benches/latest.json --figures benches/report && exit $$status
 
 lint: $(VENV)/lint.stamp
 	$(BIN)/ruff format --check .
@@ -63,5 +67,5 @@ lint: $(VENV)/lint.stamp
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) $(OUT) build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks
+	rm -rf $(VENV) $(OUT) benches/report build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -5,17 +5,23 @@ items but those seen. Then the best items of all users are listed, ours against 
 """
 
 import os
+import time
 from functools import partial
-from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from benches.recommenders import Problem, learners, plan, problem, products
+from benches.peers import missing, products
+from benches.public_sets import Outcome, Problem, problem
+from benches.recommenders import learners, plan
+from benches.records import ABSENT
 from recsys import ItemBlend
 from recsys.ranking import ranking_metrics
 from recsys.toplists import top_items
+
+pytestmark = pytest.mark.benchmark(timer=time.process_time)
 
 K = 20
 COLUMNS = 64  # of the dense tables that lists are compared with
@@ -24,31 +30,43 @@ MORE = ("yelp2018", "amazon_sports", "amazon_book_kgat")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Compare on two public sets, under --full on five, and on a made-up one without data."""
+    """Compare on two public sets, under --full all on five, and on a made-up one without data."""
     if "learner" in metafunc.fixturenames:
-        names = PROBLEMS + MORE * metafunc.config.getoption("full")
+        full = metafunc.config.getoption("full")
+        names = PROBLEMS + MORE * full
         names = names if "SPARSENUM_DATA" in os.environ else ("shop",)
-        cases = [(name, learner) for name in names for learner in learners(name)]
+        cases = [(name, learner) for name in names for learner in learners(name, full=full)]
         metafunc.parametrize(("name", "learner"), cases)
 
 
-def test_training(benchmark, name: str, learner: str) -> None:
+def test_training(benchmark, peak, name: str, learner: str) -> None:
     some, learn = problem(name), learners(name)[learner]
-    if "choosing" not in learner:
-        plan(name)  # what is chosen once is not timed again
-    learn(problem("shop"))  # compiles
     benchmark.group = group("recsys", some)
-    outcome = benchmark.pedantic(partial(learn, some), rounds=1)
-    metrics = ranking_metrics(outcome.scores, some.held, some.train.matrix, K)
-
     benchmark.extra_info |= {"solver": learner, "threads": 1, "timed": "training"}
-    benchmark.extra_info |= {"weights": outcome.weights, "bytes": outcome.bytes, **metrics}
-    if learner.startswith("implicit"):
-        benchmark.extra_info["implicit"] = version("implicit")
+    package = missing(learner)
+    if package is not None:
+        benchmark.pedantic(lambda: None)
+        benchmark.extra_info |= {"status": ABSENT, "remedy": f"pip install {package}"}
+        return
+    if "choosing" in learner:
+        ItemBlend(trials=2).fit(problem("shop").train)  # compiles
+    else:
+        if learner.startswith("blend"):
+            plan(name)  # what is chosen once is not timed again
+        learn(problem("shop"))
+    outcome = benchmark.pedantic(partial(learn, some), setup=peak.start, rounds=1)
+    benchmark.extra_info |= peak.facts() | judged(outcome, some)
+
+
+def judged(outcome: Outcome, some: Problem) -> dict[str, Any]:
+    """Return what a model is made of and what it finds."""
+    facts = outcome._asdict()
+    metrics = ranking_metrics(facts.pop("scores"), some.held, some.train.matrix, K)
+    return {name: fact for name, fact in facts.items() if fact is not None} | metrics
 
 
 @pytest.mark.parametrize("solver", ["blend, 25 %", "dense product, 64 columns"])
-def test_listing(benchmark, solver: str) -> None:
+def test_listing(benchmark, peak, solver: str) -> None:
     name = "gowalla" if "SPARSENUM_DATA" in os.environ else "shop"
     some = problem(name)
     matrix = some.train.matrix
@@ -66,9 +84,9 @@ def test_listing(benchmark, solver: str) -> None:
             return sum(len(rows) for rows, _ in top_items(scores, users, K, matrix))
 
     benchmark.group = group("listing", some)
-    assert benchmark.pedantic(lists, rounds=3, warmup_rounds=1) == matrix.shape[0]
+    assert benchmark.pedantic(lists, setup=peak.start, rounds=3) == matrix.shape[0]
     benchmark.extra_info |= {"solver": solver, "threads": 1, "timed": "lists of all users"}
-    benchmark.extra_info |= {"weights": weights}
+    benchmark.extra_info |= {"weights": weights, **peak.facts()}
 
 
 def group(section: str, some: Problem) -> str:

@@ -1,95 +1,86 @@
-"""Turn the JSON of pytest-benchmark into Markdown tables, so that no number is typed by hand.
+"""Turn the JSON of pytest-benchmark into tables and figures, and hold two runs side by side.
 
-``python benches/report.py benches/latest.json`` writes them to standard output;
-``--readme README.md`` puts them between the markers ``<!-- bench:ot -->`` and ``<!-- /bench -->``,
-for every marked section of the file. A group of benchmarks belongs to the section before the slash
-of its name: "ot/assignment 500" to "ot".
+``python benches/report.py benches/latest.json`` writes Markdown tables to standard output;
+``--figures DIR`` draws the figures, and writes a page with them and the tables, in a folder;
+``--readme README.md`` puts tables between the markers ``<!-- bench:ot -->`` and
+``<!-- /bench -->``, for every marked section of the file; ``--compare OLD.json`` says what became
+slower than in an older run, or in several, and ends with status 1 if anything did.
+
+A group of benchmarks belongs to the section before the slash of its name: "ot/assignment 500" to
+"ot". The section "summary" says who wins how often.
 """
 
 import argparse
 import json
-import math
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-Record = dict[str, Any]
+# A script finds its own folder only; the benchmarks are imported by their full names.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benches import compare
+from benches.tables import markdown
 
 SECTION = re.compile(r"(<!-- bench:(?P<name>[\w-]+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
-NOTHING = "-"
-
-
-class Column(NamedTuple):
-    """A heading and what stands below it; a column without any content is left out."""
-
-    heading: str
-    cell: Callable[[Record], str]
+PAGE = "report.md"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("results", type=Path, help="written by pytest --benchmark-json")
     parser.add_argument("--readme", type=Path, help="file whose marked sections are replaced")
+    parser.add_argument("--figures", type=Path, help="folder for figures and a page with them")
+    parser.add_argument("--compare", type=Path, nargs="+", metavar="OLD", help="older runs")
     options = parser.parse_args()
-    sections = markdown(json.loads(options.results.read_text(encoding="utf-8")))
-    if options.readme is None:
-        sys.stdout.write("\n".join(sections.values()))
-        return 0
     try:
-        text = replace_sections(options.readme.read_text(encoding="utf-8"), sections)
-    except ValueError as error:
-        sys.stderr.write(f"report: {options.readme}: {error}\n")
+        results = read(options.results)
+        if options.compare is not None:
+            return tell(compare.compare(results, *map(read, options.compare)))
+        sections = markdown(results)
+        if options.readme is not None:
+            text = replace_sections(options.readme.read_text(encoding="utf-8"), sections)
+            options.readme.write_text(text, encoding="utf-8")
+        if options.figures is not None:
+            write_page(options.figures, results, sections)
+    except (OSError, ValueError, ImportError) as error:
+        sys.stderr.write(f"report: {error}\n")
         return 2
-    options.readme.write_text(text, encoding="utf-8")
+    if options.readme is None and options.figures is None:
+        sys.stdout.write("\n".join(sections.values()))
     return 0
 
 
-def markdown(results: dict[str, Any]) -> dict[str, str]:
-    """Return the text of each section: a table for each group, and what it was measured on."""
-    groups: dict[str, dict[str, list[Record]]] = {}
-    for record in results["benchmarks"]:
-        section, _, title = (record["group"] or record["name"]).partition("/")
-        groups.setdefault(section, {}).setdefault(title or section, []).append(record)
-    return {
-        section: "\n".join(table(title, records) for title, records in tables.items())
-        + f"\n{machine(next(iter(tables.values()))[0])}, {results['datetime'][:10]}.\n"
-        for section, tables in groups.items()
-    }
+def read(path: Path) -> dict[str, Any]:
+    """Read the JSON of a run."""
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from None
+    if not results.get("benchmarks"):
+        raise ValueError(f"{path} holds no benchmarks: expected what pytest --benchmark-json wrote")
+    return results
 
 
-def table(title: str, records: list[Record]) -> str:
-    """Return one group as a table, the fastest first."""
-    records = sorted(records, key=median)
-    best = min(map(median, filter(reached, records)), default=math.nan)
-    columns = [
-        Column("solver", lambda r: r["extra_info"].get("solver", r["name"])),
-        Column("median", lambda r: duration(median(r))),
-        Column("IQR", lambda r: duration(r["stats"]["iqr"]) if r["stats"]["rounds"] > 1 else ""),
-        Column("iterations", lambda r: fact(r, "iterations", ",")),
-        Column("verified error", lambda r: fact(r, "error", ".1e")),
-        Column("recall@20", lambda r: fact(r, "recall@20", ".4f")),
-        Column("ndcg@20", lambda r: fact(r, "ndcg@20", ".4f")),
-        Column("weights", lambda r: fact(r, "weights", ",")),
-        Column("bytes", lambda r: fact(r, "bytes", ",")),
-        # Models of different quality are no race.
-        Column(
-            "against fastest", lambda r: "" if "recall@20" in r["extra_info"] else ratio(r, best)
-        ),
-    ]
-    kept = [column for column in columns if any(column.cell(record) for record in records)]
-    lines = [[column.heading for column in kept], [":--", *["--:"] * (len(kept) - 1)]]
-    lines += [[column.cell(record) or NOTHING for column in kept] for record in records]
-    return f"**{title}**\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+def tell(found: compare.Comparison) -> int:
+    """Say what changed between runs, and return whether anything became worse."""
+    sys.stdout.write(compare.in_words(found))
+    return int(bool(found.regressions))
 
 
-def machine(record: Record) -> str:
-    """Return what a benchmark ran on, as its record tells."""
-    info = record["extra_info"]
-    versions = [f"{name} {info[name]}" for name in ("python", "numpy", "numba", "POT")]
-    threads = f"{info['threads']} thread{'s' * (info['threads'] > 1)}"
-    return f"{info['cpu']} ({info['cpu_target']}), {threads}; {', '.join(versions)}"
+def write_page(folder: Path, results: dict[str, Any], sections: dict[str, str]) -> None:
+    """Draw the figures into a folder, and write a page with them and all tables."""
+    from benches.figures import draw
+
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = draw(results["benchmarks"], folder)
+    lines = ["# Benchmarks", ""]
+    lines += [f"![{figure.caption}]({figure.path.name})\n" for figure in drawn]
+    order = sorted(sections, key=lambda name: name != "summary")  # who wins comes first
+    lines += [f"## {name}\n\n{sections[name]}" for name in order]
+    (folder / PAGE).write_text("\n".join(lines), encoding="utf-8")
+    sys.stdout.write(f"{folder / PAGE}: {len(sections)} sections, {len(drawn)} figures\n")
 
 
 def replace_sections(text: str, sections: dict[str, str]) -> str:
@@ -104,35 +95,6 @@ def replace_sections(text: str, sections: dict[str, str]) -> str:
         return match[0] if body is None else f"{match[1]}\n{body}\n{match[3]}"
 
     return SECTION.sub(renew, text)
-
-
-def median(record: Record) -> float:
-    return float(record["stats"]["median"])
-
-
-def reached(record: Record) -> bool:
-    """Return whether a plan is as good as was asked; a time without its error is no result."""
-    info = record["extra_info"]
-    return "tol" not in info or info.get("error", math.inf) <= info["tol"]
-
-
-def ratio(record: Record, best: float) -> str:
-    if not reached(record):
-        return "tolerance missed"
-    times = median(record) / best
-    return f"{times:,.0f} x" if times >= 100 else f"{times:.3g} x"
-
-
-def fact(record: Record, name: str, style: str) -> str:
-    value = record["extra_info"].get(name)
-    return "" if value is None else format(value, style)
-
-
-def duration(seconds: float) -> str:
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds / 1e-6:.3g} µs"
 
 
 if __name__ == "__main__":

@@ -64,6 +64,125 @@ def test_a_time_without_its_error_is_no_result(results):
     assert table["silent"][-1] == "tolerance missed"
 
 
+WORDS = {
+    "absent": "not installed",
+    "timeout": "timed out",
+    "missed": "tolerance missed",
+    "nan": "not a number",
+    "failed": "failed",
+}
+
+
+@pytest.mark.parametrize("status", WORDS)
+def test_what_went_wrong_is_a_row_in_words(tmp_path, status):
+    wrong = record("ot/x", "rival", 1e-9, tol=1e-9, error=0.0, status=status)
+    good = record("ot/x", "ours, auto", 2.0, tol=1e-9, error=1e-10, status="solved")
+    path = tmp_path / "latest.json"
+    path.write_text(json.dumps({"datetime": "2026-11-20", "benchmarks": [wrong, good]}))
+    table = rows(run(path).stdout.partition("| solver | problems")[0])
+    assert table["rival"][-1] == WORDS[status]
+    assert table["ours, auto"][-1] == "1 x"
+    assert (table["rival"][0] == "-") == (status == "absent")
+    assert (list(table)[-1] == "rival") == (status == "absent")  # else the fastest first
+
+
+def test_a_clock_that_saw_nothing_breaks_nothing(tmp_path):
+    some = [record("ot/x", "ours, auto", 0.0, tol=1.0, error=0.0), record("ot/x", "floor", 0.0)]
+    path = tmp_path / "latest.json"
+    path.write_text(json.dumps({"datetime": "2026-11-20", "benchmarks": some}))
+    assert "| ours, auto | 0.001 µs |" in run(path).stdout
+
+
+def test_the_share_of_a_floor_is_shown(tmp_path):
+    some = [record("sparse/x", "floor, copy", 1.0), record("sparse/x", "ours", 4.0)]
+    path = tmp_path / "latest.json"
+    path.write_text(json.dumps({"datetime": "2026-11-20", "benchmarks": some}))
+    table = rows(run(path).stdout)
+    assert table["ours"][-2:] == ["25%", "1 x"]  # a floor takes part in no race
+    assert table["floor, copy"][-2:] == ["100%", "-"]
+
+
+def test_growth_is_fitted_and_rows_go_by_size(tmp_path):
+    sizes = [1000, 250, 500]
+    some = [record("scale/x", "ours", 1e-6 * n**1.5, size=n, quantity="n") for n in sizes]
+    some += [record("scale/x", "other", 1.0, size=n, quantity="n") for n in sizes[:2]]
+    path = tmp_path / "latest.json"
+    path.write_text(json.dumps({"datetime": "2026-11-20", "benchmarks": some}))
+    text = run(path).stdout
+    ours = [line.split(" | ")[1] for line in text.splitlines() if line.startswith("| ours |")]
+    assert ours == ["250", "500", "1,000"]
+    assert "Time grows as: ours: n ^ 1.50.\n" in text  # no law from two points
+
+
+def test_series_go_by_ever_less_error(tmp_path):
+    tols = [1e-6, 1e-9, 1e-3]
+    some = [record("accuracy/x", "ours", 1.0, tol=tol, error=tol / 2) for tol in tols]
+    some.append(record("accuracy/x", "ours", 9.0, tol=1e-12, error=1.0))
+    path = tmp_path / "latest.json"
+    path.write_text(json.dumps({"datetime": "2026-11-20", "benchmarks": some}))
+    lines = [line.split(" | ") for line in run(path).stdout.splitlines() if "| ours |" in line]
+    assert [line[1] for line in lines] == ["1e-03", "1e-06", "1e-09", "1e-12"]
+    assert [line[-1].strip(" |") for line in lines] == ["-", "-", "-", "tolerance missed"]
+
+
+FIGURES = [
+    record("ot/first", "ours, auto", 0.0125, error=2e-14, tol=1e-9),
+    record("ot/first", "POT slow", 2.5, error=5e-10, tol=1e-9),
+    record("ot/second", "ours, auto", 0.0125, error=2e-14, tol=1e-3),
+    *(record("accuracy/some case", "ours", 1.0, tol=t, error=t) for t in (1e-3, 1e-6)),
+    *(record("scale/products", "ours", n**1.5, size=n, quantity="nnz") for n in (1e3, 1e4, 1e5)),
+    *(
+        record(f"recsys/shop, {k}", name, 1.0, bytes=1000 * k, **{"ndcg@20": 0.1 * k})
+        for k, name in enumerate(["blend", "dense tables"], 1)
+    ),
+    *(
+        record(f"sparse/spmv, 9 x 9, {density:.0%}", name, time * density, density=density)
+        for density in (0.1, 0.5)
+        for name, time in (("ours", 1.0), ("dense BLAS", 0.2 / density))
+    ),
+]
+
+
+def test_figures_show_what_there_is_and_stand_in_a_page(tmp_path):
+    path = tmp_path / "latest.json"
+    path.write_text(json.dumps({"datetime": "2026-11-20", "benchmarks": FIGURES}))
+    folder = tmp_path / "report"
+    done = run(path, "--figures", folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    shown = {
+        "profile-1e-09": ["ours, auto", "POT slow", "% of 1 problems solved"],
+        "profile-1e-03": ["ours, auto"],
+        "accuracy-grid": ["ours, auto", "The median problem"],
+        "accuracy": ["some case", "violation of the marginals"],
+        "scale": ["products", "nnz", "1,000"],
+        "quality": ["blend", "dense tables", "ndcg@20"],
+        "sparsity": ["spmv, 9 x 9", "times as fast as dense BLAS", "ours, even at 20 %"],
+    }
+    assert {file.stem for file in folder.glob("*.svg")} == set(shown)
+    page = (folder / "report.md").read_text("utf-8")
+    for stem, words in shown.items():
+        picture = (folder / f"{stem}.svg").read_text("utf-8")
+        assert [word for word in words if word not in picture] == []
+        assert f"({stem}.svg)" in page
+    assert "| ours, auto | 12.5 ms |" in page
+
+
+def test_figures_of_one_section_need_no_other(tmp_path):
+    path = tmp_path / "latest.json"
+    path.write_text(json.dumps({"datetime": "2026-11-20", "benchmarks": FIGURES[:2]}))
+    run(path, "--figures", tmp_path / "report")
+    assert [file.stem for file in (tmp_path / "report").glob("*.svg")] == ["profile-1e-09"]
+
+
+@pytest.mark.parametrize("text", ["no JSON", '{"benchmarks": []}'])
+def test_what_is_no_run_is_an_error(tmp_path, text):
+    path = tmp_path / "latest.json"
+    path.write_text(text)
+    done = run(path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert str(path) in done.stderr
+
+
 def test_columns_without_content_are_left_out(results):
     startup = run(results).stdout.partition("**startup**")[2]
     assert "iterations" not in startup
@@ -101,5 +220,7 @@ def test_the_readme_shows_what_was_measured():
     report = runpy.run_path(str(REPORT))
     results = json.loads((root / "benches" / "results.json").read_text("utf-8"))
     readme = (root / "README.md").read_text("utf-8")
-    assert report["replace_sections"](readme, report["markdown"](results)) == readme
+    sections = report["markdown"](results)
+    assert {match["name"] for match in report["SECTION"].finditer(readme)} <= sections.keys()
+    assert report["replace_sections"](readme, sections) == readme
     assert readme.count("| --: |") >= 4

@@ -1,0 +1,205 @@
+"""Tell a slower program from a noisy machine: a run of benchmarks beside older ones.
+
+A time is the lower quartile of its rounds: other work on the machine only adds, and the least of
+them may be luck. What all benchmarks have in common, the median of the ratios new / old, is the
+machine's doing and divided out. What is left counts as slower beyond three times its noise, and
+never below a fifth. The noise has three parts: how well a benchmark's own rounds tell its quartile,
+the scatter of all ratios, and, with several older runs, how much these differ: where the machine is
+shared, that is the part that no single run can know.
+
+Peers and floors are the control: their code stays the same. They are part of the drift and of the
+scatter and never a regression; how many of them look slower is said, as the rate of false alarms.
+A change that slows down more than half of all benchmarks alike passes for a slower machine.
+"""
+
+import math
+from collections.abc import Iterable
+from statistics import median
+from typing import Any, NamedTuple
+
+from benches.records import TICK, WORDS, Record, is_peer, reached, status
+
+FLOOR = math.log(1.2)  # a smaller change is none
+NOISES = 3.0  # of which a change must be larger
+# Without other rounds to tell: a run of seconds differs from the next by about so much.
+SPREAD_OF_ONE = 0.08
+NORMAL_80 = 1.28  # standard deviations, within which four fifths of a normal distribution lie
+SHOWN = math.log(1.5)  # a slow-down that a benchmark should be able to show
+QUALITY = ("recall@20", "ndcg@20")
+LOSS = 0.01  # share of the quality that may go: what another order of sums can do
+MACHINE = ("cpu", "python", "numpy", "numba", "threads")
+
+
+class Change(NamedTuple):
+    """A benchmark, old and new; logarithms of the ratio without drift, and of what is allowed."""
+
+    name: str
+    old: float
+    new: float
+    excess: float
+    allowed: float
+    lost: str  # what is no longer reached, if anything
+    peer: bool
+
+    @property
+    def slower(self) -> bool:
+        """Return whether the time grew by more than noise and drift explain."""
+        return self.excess > self.allowed
+
+    @property
+    def faster(self) -> bool:
+        """Return whether the time shrank by more than noise and drift explain."""
+        return -self.excess > self.allowed
+
+
+class Comparison(NamedTuple):
+    """All benchmarks that the runs share, the machine's drift, and what only the old run has."""
+
+    changes: list[Change]
+    drift: float
+    scatter: float
+    gone: list[str]
+    machines: list[str]
+
+    @property
+    def regressions(self) -> list[Change]:
+        """Return what of ours is slower, or no longer as good."""
+        ours = (change for change in self.changes if not change.peer)
+        return [change for change in ours if change.slower or change.lost]
+
+    @property
+    def peers(self) -> list[Change]:
+        """Return those whose code is the same: what changes there is the machine's doing."""
+        return [change for change in self.changes if change.peer]
+
+    @property
+    def blind(self) -> list[Change]:
+        """Return what is too noisy to show a slow-down worth noticing."""
+        return [change for change in self.changes if change.allowed >= SHOWN]
+
+
+def compare(new: dict[str, Any], *old: dict[str, Any]) -> Comparison:
+    """Hold one run against older ones; all as read from the JSON."""
+    after = _by_name(new)
+    before = [_by_name(run) for run in old]
+    names = [name for name in after if all(name in run for run in before)]
+    if not names:
+        raise ValueError("the runs have no benchmark in common")
+    timed = [name for name in names if all(reached(run[name]) for run in (after, *before))]
+    ratios = [_ratios(after, run, timed) for run in before]
+    excess = {name: [ratio[name] for _, ratio in ratios] for name in timed}
+    scatter = _scatter(map(median, excess.values()))
+    return Comparison(
+        [
+            _change(name, after[name], [run[name] for run in before], excess.get(name), scatter)
+            for name in names
+        ],
+        median(drift for drift, _ in ratios),
+        scatter,
+        [name for name in before[-1] if name not in after],
+        _machines(before[-1][names[0]], after[names[0]]),
+    )
+
+
+def _change(
+    name: str, new: Record, old: list[Record], excess: list[float] | None, scatter: float
+) -> Change:
+    """Judge one benchmark by what it exceeds each older run by, if it was timed in all."""
+    excess = excess or [0.0]
+    between = (max(excess) - min(excess)) / 2
+    noise = math.hypot(max(map(_doubt, (new, *old))), scatter, between)
+    allowed = max(FLOOR, NOISES * noise)
+    times = median(map(_time, old)), _time(new)
+    return Change(name, *times, median(excess), allowed, _lost(old[-1], new), is_peer(new))
+
+
+def _by_name(run: dict[str, Any]) -> dict[str, Record]:
+    return {record["fullname"]: record for record in run["benchmarks"]}
+
+
+def _ratios(
+    after: dict[str, Record], before: dict[str, Record], names: list[str]
+) -> tuple[float, dict[str, float]]:
+    """Return the drift between two runs, and what each benchmark differs by without it."""
+    found = {name: math.log(_time(after[name]) / _time(before[name])) for name in names}
+    drift = median(found.values()) if found else 0.0
+    return drift, {name: ratio - drift for name, ratio in found.items()}
+
+
+def _scatter(ratios: Iterable[float]) -> float:
+    """Return the standard deviation of ratios, judged by the middle four fifths.
+
+    What is to be found must not widen what is allowed: a fifth may be slower without a trace.
+    """
+    sizes = sorted(map(abs, ratios))
+    return sizes[int(0.8 * (len(sizes) - 1))] / NORMAL_80 if sizes else 0.0
+
+
+def _time(record: Record) -> float:
+    return max(float(record["stats"]["q1"]), TICK)
+
+
+def _doubt(record: Record) -> float:
+    """Return how far off the quartile of the rounds may be, as a share of it."""
+    stats = record["stats"]
+    if stats["rounds"] < 2:
+        return SPREAD_OF_ONE
+    return float(stats["iqr"]) / math.sqrt(stats["rounds"]) / _time(record)
+
+
+def _lost(before: Record, after: Record) -> str:
+    if reached(before) and not reached(after):
+        return WORDS.get(status(after), status(after))
+    for metric in QUALITY:
+        was, now = (record["extra_info"].get(metric) for record in (before, after))
+        if was is not None and now is not None and now < (1 - LOSS) * was:
+            return f"{metric} {was:.4f} -> {now:.4f}"
+    return ""
+
+
+def _machines(before: Record, after: Record) -> list[str]:
+    """Return in what the machines differ: then times say little about the program."""
+    old, new = before["extra_info"], after["extra_info"]
+    return [
+        f"{what}: {old.get(what)} -> {new.get(what)}"
+        for what in MACHINE
+        if old.get(what) != new.get(what)
+    ]
+
+
+def in_words(found: Comparison) -> str:
+    """Return what is to be said about two runs, as Markdown."""
+    factor = math.exp(found.drift)
+    lines = [
+        f"{len(found.changes)} benchmarks compared; the machine's drift {factor:.2f} x is "
+        f"divided out, ratios scatter by {found.scatter:.0%}."
+    ]
+    if found.peers:
+        alarms = sum(change.slower for change in found.peers)
+        lines.append(f"False alarms among peers and floors: {alarms} of {len(found.peers)}.")
+    lines += [f"The runs differ in {difference}." for difference in found.machines]
+    if found.gone:
+        lines.append(f"Only in the old run: {', '.join(found.gone)}.")
+    if found.blind:
+        names = ", ".join(change.name.rpartition("::")[2] for change in found.blind)
+        lines.append(
+            f"Too noisy to show a slow-down of {math.exp(SHOWN):.1f} x: {len(found.blind)} "
+            f"({names}). More than one older run tells more."
+        )
+    lines.append("")
+    lines += _listed("Regressions", found.regressions)
+    lines += _listed("Faster", [c for c in found.changes if c.faster and not c.peer])
+    return "\n".join(lines)
+
+
+def _listed(heading: str, changes: list[Change]) -> list[str]:
+    if not changes:
+        return [f"{heading}: none.", ""]
+    rows = [
+        f"| {change.name} | {change.old:.3g} s | {change.new:.3g} s | "
+        f"{math.exp(change.excess):.2f} x | {math.exp(change.allowed):.2f} x | "
+        f"{change.lost or '-'} |"
+        for change in sorted(changes, key=lambda change: -abs(change.excess))
+    ]
+    head = "| benchmark | before | now | ratio without drift | noise | no longer reached |"
+    return [f"{heading}:", "", head, "| :-- | --: | --: | --: | --: | --: |", *rows, ""]
