@@ -157,20 +157,21 @@ def _between(
     return Problem(name, family, M / M.max(), a, b)
 
 
-def stack(B: int = 1000, n: int = 64) -> np.ndarray:
-    """Return costs of many problems, seed 0: half uniform, half squared distances in a square."""
+def stack(B: int = 1000, n: int = 64) -> Problem:
+    """Return many problems in one, seed 0: half uniform, half squared distances in a square."""
     rng = np.random.default_rng(0)
     points = rng.random((B - B // 2, n, 1, 2)) - rng.random((B - B // 2, 1, n, 2))
     M = np.concatenate([rng.random((B // 2, n, n)), squared(points)])
-    return M / M.max(axis=(1, 2), keepdims=True)
+    masses = np.full(n, 1 / n)
+    return Problem(f"{B} problems", "stack", M / M.max(axis=(1, 2), keepdims=True), masses, masses)
 
 
 # Which of them, at which reg
 
-SMALL = Problem("small", "small", np.eye(3), np.full(3, 1 / 3), np.full(3, 1 / 3))
-
 PROBLEMS: dict[str, Callable[[], Problem]] = {
-    "small": lambda: SMALL,
+    "warm-up": partial(clouds, 40, 60, 2, "squared"),
+    "warm-up, stack": partial(stack, 4, 16),
+    "stack": stack,
     "assignment 500": assignment,
     "assignment 1000": partial(assignment, 1000),
     "assignment 2000": partial(assignment, 2000),
@@ -189,10 +190,10 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "blobs 64 L1": partial(pictures, "blobs", 64, "L1"),
     "mixtures squared": partial(mixtures, 600, "squared"),
     "mixtures L1": partial(mixtures, 600, "L1"),
-    "clouds 2-D": partial(clouds, 500, 800, 2, "squared"),
-    "clouds 2-D, 1000": partial(clouds, 1000, 1000, 2, "squared", dirichlet=False),
+    "clouds 2-D squared": partial(clouds, 500, 800, 2, "squared"),
+    "clouds 2-D squared, 1000": partial(clouds, 1000, 1000, 2, "squared", dirichlet=False),
     "clouds 2-D L1": partial(clouds, 400, 600, 2, "L1"),
-    "clouds 20-D": partial(clouds, 600, 600, 20, "squared"),
+    "clouds 20-D squared": partial(clouds, 600, 600, 20, "squared"),
 }
 
 REGS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
@@ -207,18 +208,18 @@ README = (
     "blobs 32 squared",
     "blobs 32 L1",
     "mixtures squared",
-    "clouds 2-D, 1000",
+    "clouds 2-D squared, 1000",
 )
 GRID: dict[str, tuple[float, ...]] = {
     **dict.fromkeys(("assignment 500", "ink squared", "ink L1"), PAPER_REGS),
     **dict.fromkeys(("assignment 1000", "digits 28 squared", "digits 28 L1"), REGS),
     **dict.fromkeys(("blobs 28 L1", "blobs 28 squared, zero masses", "fields 32 squared"), REGS),
     **dict.fromkeys(("mixtures squared", "mixtures L1"), REGS),
-    **dict.fromkeys(("clouds 2-D", "clouds 2-D L1", "clouds 20-D"), REGS),
+    **dict.fromkeys(("clouds 2-D squared", "clouds 2-D L1", "clouds 20-D squared"), REGS),
     "assignment 2000": (1e-2, REG),
     "blobs 32 squared": (1e-2, REG),
     "blobs 32 L1": (1e-2, REG),
     "fields 32 L1": (1e-2, 1e-3),
-    "clouds 2-D, 1000": (1e-2, REG),
+    "clouds 2-D squared, 1000": (1e-2, REG),
     **dict.fromkeys(("assignment 5000", "fields 64 squared", "blobs 64 L1"), (1e-3,)),
 }
