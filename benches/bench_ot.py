@@ -50,51 +50,50 @@ def workers() -> Iterator[Workers]:
     some.close()
 
 
-def tasks(which: str, full: bool) -> list[Task]:
-    """Return what to run for a table, a stack or, if asked for, the grid."""
-    if which == "table":
-        return [
-            Task(solver, name, REG, TOL, TABLE_LIMIT, MANY)
-            for name in README
-            for solver in suited(name)
-        ]
-    if which == "stack":
-        return [
-            Task(solver, "stack", reg, BATCH_TOL, BATCH_LIMIT, MANY)
-            for reg in BATCH_REGS
-            for solver in BATCH
-        ]
-    return [
-        Task(solver, name, reg, tol, GRID_LIMIT, FEW)
-        for name, regs in GRID.items()
-        for reg in regs
-        for solver in suited(name)
-        for tol in TOLERANCES  # the loosest first: who has no time for it has none for others
-        if full
-    ]
-
-
 def suited(problem: str) -> list[str]:
     """Return the solvers that are made for a problem."""
     return [name for name, solver in SINGLE.items() if solver.costs in problem]
 
 
+TASKS = {
+    "test_table": [
+        Task(solver, name, REG, TOL, TABLE_LIMIT, MANY)
+        for name in README
+        for solver in suited(name)
+    ],
+    "test_stack": [
+        Task(solver, "stack", reg, BATCH_TOL, BATCH_LIMIT, MANY)
+        for reg in BATCH_REGS
+        for solver in BATCH
+    ],
+    "test_profile": [
+        Task(solver, name, reg, tol, GRID_LIMIT, FEW)
+        for name, regs in GRID.items()
+        for reg in regs
+        for solver in suited(name)
+        for tol in TOLERANCES  # the loosest first: who has no time for it has none for others
+    ],
+}
+ONLY_IN_FULL = "test_profile"
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give each test the tasks of its name: test_table those of the tables."""
-    which = metafunc.function.__name__.removeprefix("test_")
-    some = tasks(which, metafunc.config.getoption("full"))
-    ids = [f"{t.problem}-{t.reg:.3g}-{t.tol:.0e}-{t.solver}" for t in some]
-    metafunc.parametrize("task", some, ids=ids)
+    """Give each test its tasks."""
+    name = metafunc.function.__name__
+    left_out = name == ONLY_IN_FULL and not metafunc.config.getoption("full")
+    tasks = [] if left_out else TASKS[name]
+    ids = [f"{t.problem}-{t.reg:.3g}-{t.tol:.0e}-{t.solver}" for t in tasks]
+    metafunc.parametrize("task", tasks, ids=ids)
 
 
 @pytest.mark.benchmark(timer=clock)
 def test_table(benchmark: Any, workers: Workers, task: Task) -> None:
-    record(benchmark, workers.ask(task), task, "ot/{title}, {n} x {m}, reg 1/{eta:.0f}")
+    record(benchmark, workers.ask(task), task, "ot/{problem}, {n} x {m}, reg 1/{eta:.0f}")
 
 
 @pytest.mark.benchmark(timer=clock)
 def test_stack(benchmark: Any, workers: Workers, task: Task) -> None:
-    record(benchmark, workers.ask(task), task, "ot/{title}, {n} x {m}, reg 1/{eta:.0f}")
+    record(benchmark, workers.ask(task), task, "ot/{problem}, {n} x {m}, reg 1/{eta:.0f}")
 
 
 @pytest.mark.benchmark(timer=clock)
@@ -106,8 +105,8 @@ def test_profile(benchmark: Any, workers: Workers, task: Task) -> None:
 def record(benchmark: Any, verdict: Verdict, task: Task, group: str) -> None:
     """Write down how a solver did, with the seconds its own process took."""
     facts = {name: fact for name, fact in verdict.items() if fact is not None}
-    seconds = facts.pop("seconds")
-    facts |= {"solver": task.solver, "problem": task.problem, "reg": task.reg, "tol": task.tol}
+    seconds, problem = facts.pop("seconds"), facts.pop("name")
+    facts |= {"solver": task.solver, "problem": problem, "reg": task.reg, "tol": task.tol}
     benchmark.group = group.format(eta=1 / task.reg, **facts)
     benchmark.pedantic(clock.replay, args=(iter(seconds),), rounds=len(seconds))
     facts |= {"limit": task.limit, "clock": CLOCK, "threads": THREADS}

@@ -29,8 +29,8 @@ from benches.solvers import SOLVERS, Attempt, Outcome, Solver
 CLOCK = "CPU time of the process"
 THREADS = 1
 GRACE = 1.0  # seconds after the limit at which compiled code is ended
-HUNG = 20.0  # limits of wall time, after which a process is given up
 WARM_LIMIT = 60.0  # seconds: kernels may have to be compiled
+START, HUNG = 300.0, 20.0  # seconds, and limits of wall time, after which a process is given up
 PRESENT = 1e-12  # of a mass of 1: entries of a plan that count as such
 
 # POT imports every package of tensors that it finds, which takes seconds.
@@ -83,11 +83,17 @@ def problem_of(name: str) -> Problem:
 
 def judge(solver: Solver, problem: Problem, task: Task) -> Verdict:
     """Solve a problem and say how it went; what was solved is timed again if there is time."""
-    about = {"family": problem.family, "title": problem.name, "version": version(solver.package)}
-    about |= dict(zip("nm", problem.M.shape[-2:], strict=True))
+    facts = about(problem, solver)
     with warnings.catch_warnings(), threadpool_limits(THREADS):
         warnings.simplefilter("ignore")  # stopping short is no failure here: the error is on record
-        return about | _first_good(solver.attempts(problem, task.reg, task.tol), problem, task)
+        return facts | _first_good(solver.attempts(problem, task.reg, task.tol), problem, task)
+
+
+def about(problem: Problem, solver: Solver) -> Verdict:
+    """Return what is known of a run before it."""
+    n, m = problem.M.shape[-2:]
+    release = version(solver.package) if solver.is_installed else None
+    return {"name": problem.name, "family": problem.family, "n": n, "m": m, "version": release}
 
 
 def _first_good(attempts: Iterator[Attempt], problem: Problem, task: Task) -> Verdict:
@@ -116,10 +122,10 @@ def _tried(attempt: Attempt, problem: Problem, task: Task) -> Verdict:
     plan = np.asarray(outcome.plan, dtype=np.float64)
     errors = np.atleast_1d(violation(plan, problem))  # one for each problem of a stack
     error = float(errors.max())
-    return {
+    several = {"problems": errors.size, "solved": int((errors <= task.tol).sum())}
+    return (several if errors.size > 1 else {}) | {
         "status": "nan" if math.isnan(error) else "solved" if error <= task.tol else "missed",
         "seconds": [seconds],
-        "solved": f"{(errors <= task.tol).sum()} of {errors.size}",
         "error": error if math.isfinite(error) else None,
         "iterations": outcome.n_iter,
         "nnz": int((plan > PRESENT).sum()),
@@ -229,19 +235,21 @@ class Workers:
         solver = SOLVERS[task.solver]
         if not solver.is_installed:
             note = f"not installed: pip install {solver.package}"
-            return {**_about(task), "status": "absent", "note": note, "seconds": [0.0]}
+            ending: Verdict = {"status": "absent", "note": note, "seconds": [0.0]}
+            return about(problem_of(task.problem), solver) | ending
         if task.solver not in self._running:
             self._running[task.solver] = _started()
         process, connection = self._running[task.solver]
         try:
             connection.send(task)
-            if not connection.poll(60.0 + HUNG * task.limit):
-                process.kill()
+            if not connection.poll(START + HUNG * task.limit):
+                process.terminate()
             return connection.recv()
         except (EOFError, ConnectionError):
             del self._running[task.solver]
             process.join()
-            return {**_about(task), **_obituary(process.exitcode, task.limit)}
+            ending = _obituary(process.exitcode, task.limit)
+            return about(problem_of(task.problem), solver) | ending
 
     def close(self) -> None:
         """End all processes."""
@@ -262,12 +270,6 @@ def _started() -> tuple[Any, Connection]:
 
 
 def _obituary(exitcode: int, limit: float) -> Verdict:
-    if -exitcode in (signal.SIGVTALRM, signal.SIGKILL):
+    if -exitcode in (signal.SIGVTALRM, signal.SIGTERM):  # its own clock, or the patience above
         return {"status": "timeout", "note": None, "seconds": [limit]}
     return {"status": "failed", "note": f"its process ended: {exitcode}", "seconds": [limit]}
-
-
-def _about(task: Task) -> Verdict:
-    problem = problem_of(task.problem)
-    about = {"family": problem.family, "title": problem.name, "version": None}
-    return about | dict(zip("nm", problem.M.shape[-2:], strict=True))
