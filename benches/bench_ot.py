@@ -13,7 +13,7 @@ import pytest
 
 from benches.problems import GRID, README, REG, TOL, TOLERANCES
 from benches.solvers import BATCH, SINGLE
-from benches.worker import CLOCK, THREADS, Task, Verdict, Workers
+from benches.worker import CLOCK, PRESENT, THREADS, Task, Verdict, Workers
 
 TABLE_LIMIT = 3.0  # seconds for one run of a solver: `make bench` is to end in minutes
 BATCH_LIMIT = 5.0
@@ -110,4 +110,5 @@ def record(benchmark: Any, verdict: Verdict, task: Task, group: str) -> None:
     benchmark.group = group.format(eta=1 / task.reg, **facts)
     benchmark.pedantic(clock.replay, args=(iter(seconds),), rounds=len(seconds))
     facts |= {"limit": task.limit, "clock": CLOCK, "threads": THREADS}
+    facts |= {"nnz_above": PRESENT, "peak_by": "growth of the resident set"}
     benchmark.extra_info |= facts

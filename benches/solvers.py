@@ -29,7 +29,14 @@ MDOT_LEAST = 1.5  # its authors' default
 Settings = tuple[str, float, float]  # a problem, its reg and the tolerance
 EASY: tuple[Settings, ...] = (("warm-up", 1e-1, 1e-3),)
 # What runs through all that is compiled at first use.
-THOROUGH: tuple[Settings, ...] = tuple(("warm-up", reg, 1e-9) for reg in (1.0, 1e-1, 1e-2, 1e-4))
+THOROUGH: tuple[Settings, ...] = (
+    *(
+        (name, reg, 1e-9)
+        for name in ("warm-up", "ink squared", "ink L1")
+        for reg in (1, 1e-2, 1e-4)
+    ),
+    ("mixtures L1", 1e-3, 1e-9),
+)
 STACK: tuple[Settings, ...] = (("warm-up, stack", 1e-1, 1e-3),)
 
 
