@@ -15,7 +15,7 @@ from benches.problems import GRID, README, REG, TOL, TOLERANCES
 from benches.solvers import BATCH, SINGLE
 from benches.worker import CLOCK, PRESENT, THREADS, Task, Verdict, Workers
 
-TABLE_LIMIT = 3.0  # seconds for one run of a solver: `make bench` is to end in minutes
+TABLE_LIMIT = 2.5  # seconds for one run of a solver: `make bench` is to end in minutes
 BATCH_LIMIT = 5.0
 GRID_LIMIT = 5.0
 BATCH_REGS = (1e-1, 1e-2, 1e-3)

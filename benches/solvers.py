@@ -152,7 +152,7 @@ def mdot(problem: Problem, reg: float, tol: float) -> Iterator[Attempt]:
     torch.set_num_threads(1)
     M, a, b = (torch.from_numpy(x) for x in (problem.M, problem.a, problem.b))
     entropy = min(float(torch.special.entr(mass).sum()) for mass in (a, b))
-    p = max(MDOT_LEAST, math.log(entropy / tol) * -1 / math.log(reg))
+    p = max(MDOT_LEAST, math.log(entropy / tol) / math.log(1 / reg))
 
     def run() -> Outcome:
         u, v, gamma, products, _ = solve(a, b, M, 1 / reg, p=p)

@@ -28,7 +28,7 @@ from benches.solvers import SOLVERS, Attempt, Outcome, Solver
 
 CLOCK = "CPU time of the process"
 THREADS = 1
-GRACE = 1.0  # seconds after the limit at which compiled code is ended
+GRACE = 0.5  # seconds after the limit at which compiled code is ended
 WARM_LIMIT = 60.0  # seconds: kernels may have to be compiled
 START, HUNG = 300.0, 20.0  # seconds, and limits of wall time, after which a process is given up
 PRESENT = 1e-12  # of a mass of 1: entries of a plan that count as such
