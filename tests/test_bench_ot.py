@@ -155,10 +155,12 @@ def workers():
 
 
 def test_a_solver_answers_from_its_own_process(workers):
-    verdict = workers.ask(Task("ours, auto", "warm-up", 1e-2, 1e-9, limit=60.0, rounds=3))
-    assert verdict["status"] == "solved"
-    assert verdict["error"] <= 1e-9
-    assert (verdict["n"], verdict["m"]) == (40, 60)
+    task = Task("ours, solve_batch", "warm-up, stack", 1e-1, 1e-6, limit=60.0, rounds=3)
+    verdict = workers.ask(task)
+    assert (verdict["status"], verdict["solved"], verdict["problems"]) == ("solved", 4, 4)
+    assert verdict["error"] <= 1e-6
+    assert (verdict["n"], verdict["m"], len(verdict["seconds"])) == (16, 16, 3)
+    assert workers.ask(task) is verdict
 
 
 def test_a_process_that_ends_without_a_word_is_a_failure(workers, monkeypatch):
