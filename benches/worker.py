@@ -33,8 +33,10 @@ WARM_LIMIT = 60.0  # seconds: kernels may have to be compiled
 START, HUNG = 300.0, 20.0  # seconds, and limits of wall time, after which a process is given up
 PRESENT = 1e-12  # of a mass of 1: entries of a plan that count as such
 
-# POT imports every package of tensors that it finds, which takes seconds.
-LIGHT = {f"POT_BACKEND_DISABLE_{name}": "1" for name in ("PYTORCH", "JAX", "CUPY", "TENSORFLOW")}
+# One thread also where it must be said before the import; and POT is not to import every package
+# of tensors that it finds, which takes seconds.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}
+ENVIRONMENT |= {f"POT_BACKEND_DISABLE_{name}": "1" for name in ("PYTORCH", "JAX", "TENSORFLOW")}
 
 Verdict = dict[str, Any]
 
@@ -60,7 +62,7 @@ class OutOfTimeError(Exception):
 
 def serve(connection: Connection) -> None:
     """Solve what is asked until nobody asks any more."""
-    os.environ |= LIGHT
+    os.environ |= ENVIRONMENT
     warm = set()
     while (task := connection.recv()) is not None:
         solver = SOLVERS[task.solver]
