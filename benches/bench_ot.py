@@ -1,134 +1,114 @@
 """Entropic transport against its peers, at an equal error that is verified for every plan.
 
-All are timed from the arrays to the dense plan, on one thread: ours uses one, and POT's linear
-algebra on all cores is many times slower as soon as another process wants one of them.
-`ot.sinkhorn` is POT's as shipped; `ot.emd` solves the problem without entropy, exactly, and is the
-honest reference at small `reg`.
+All are timed from their arrays to the dense plan, on one thread, each in a process of its own.
+`ot.emd` solves the problem without entropy, exactly, and is the honest reference at small `reg`.
+Who fails, runs out of time or is not installed has a record that says so. Under ``--full`` the
+whole grid of problems, regs and tolerances follows, for performance profiles.
 """
 
-import warnings
-from collections.abc import Callable
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
-import numpy as np
-import ot as pot
-import ot.batch
 import pytest
-from threadpoolctl import threadpool_limits
 
-from benches.problems import PROBLEMS, REG, TOL, Problem, stack
-from sparsenum import ot
+from benches.problems import GRID, README, REG, TOL, TOLERANCES
+from benches.solvers import BATCH, SINGLE
+from benches.worker import CLOCK, PRESENT, THREADS, Task, Verdict, Workers
 
-THREADS = 1
-POT_MAX_ITER = 40_000  # about half a minute on the largest problem
-
-
-class Outcome(NamedTuple):
-    """A plan and the iterations it took, where a solver counts them."""
-
-    plan: np.ndarray
-    n_iter: int | None
-
-
-def ours(problem: Problem, method: Any = "auto") -> Outcome:
-    solution = ot.solve(problem.M, problem.a, problem.b, REG, tol=TOL, method=method)
-    return Outcome(solution.plan, solution.n_iter)
-
-
-def pot_sinkhorn(problem: Problem) -> Outcome:
-    # POT bounds the 2-norm of the columns' violation. This makes it bound the 1-norm by TOL too,
-    # at the price of some iterations too many where the violation is not spread out.
-    stop = TOL / np.sqrt(problem.b.size)
-    with warnings.catch_warnings():
-        # Stopping short is no failure here: the error is on record.
-        warnings.filterwarnings("ignore", "Sinkhorn did not converge", UserWarning)
-        plan, log = pot.sinkhorn(
-            problem.a, problem.b, problem.M, REG, numItermax=POT_MAX_ITER, stopThr=stop, log=True
-        )
-    return Outcome(plan, log["niter"] + 1)  # POT logs the index of the last one
-
-
-def pot_exact(problem: Problem) -> Outcome:
-    return Outcome(pot.emd(problem.a, problem.b, problem.M, numItermax=10_000_000), None)
-
-
-class Solver(NamedTuple):
-    """A way to a plan, and how often to time it."""
-
-    name: str
-    run: Callable[[Problem], Outcome]
-    rounds: int
-
-
-SOLVERS = (
-    Solver("ours, auto", ours, 15),
-    Solver("ours, SNS as published", partial(ours, method="sns-paper"), 15),
-    Solver("ours, Sinkhorn", partial(ours, method="sinkhorn"), 5),
-    Solver("POT ot.sinkhorn", pot_sinkhorn, 3),
-    Solver("POT ot.emd, no entropy", pot_exact, 15),
-)
-SMALL = Problem("small", np.eye(3), np.full(3, 1 / 3), np.full(3, 1 / 3))
-
-
-@pytest.mark.parametrize("solver", SOLVERS, ids=lambda solver: solver.name)
-@pytest.mark.parametrize("problem", [make() for make in PROBLEMS], ids=lambda p: p.name)
-def test_transport(benchmark, problem: Problem, solver: Solver) -> None:
-    n, m = problem.M.shape
-    solver.run(SMALL)  # compiles
-    benchmark.group = f"ot/{problem.name}, {n} x {m}, reg 1/{1 / REG:.0f}"
-    with threadpool_limits(THREADS):
-        plan, n_iter = benchmark.pedantic(solver.run, args=(problem,), rounds=solver.rounds)
-
-    violation = np.abs(plan.sum(axis=1) - problem.a).sum()
-    violation += np.abs(plan.sum(axis=0) - problem.b).sum()
-    benchmark.extra_info |= {"solver": solver.name, "n": n, "m": m, "reg": REG, "tol": TOL}
-    benchmark.extra_info |= {"error": float(violation), "iterations": n_iter, "threads": THREADS}
-
-
+TABLE_LIMIT = 2.5  # seconds for one run of a solver: `make bench` is to end in minutes
+BATCH_LIMIT = 5.0
+GRID_LIMIT = 5.0
+BATCH_REGS = (1e-1, 1e-2, 1e-3)
 BATCH_TOL = 1e-6
-POT_BATCH_ITER = 300  # half a minute in the log domain, which is POT's default
+MANY = 15  # rounds of what is fast, where a table shows how much they differ
+FEW = 3
 
 
-def ours_batch(M: np.ndarray, reg: float) -> Outcome:
-    solution = ot.solve_batch(M, reg=reg, tol=BATCH_TOL, n_threads=THREADS)
-    return Outcome(solution.plan, int(solution.n_iter.max()))
+class Clock:
+    """The timer of pytest-benchmark, moved on by what the clock of another process showed."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.now
+
+    def replay(self, seconds: Iterator[float]) -> None:
+        """Let one round take as long as it took there."""
+        self.now += next(seconds)
 
 
-def pot_batch(M: np.ndarray, reg: float, method: str) -> Outcome:
-    # POT bounds the largest 2-norm of the rows' violation, as `pot_sinkhorn` explains.
-    result = pot.batch.solve_batch(
-        M,
-        reg,
-        max_iter=POT_BATCH_ITER,
-        tol=BATCH_TOL / np.sqrt(M.shape[1]),
-        method=method,
-        grad="detach",
-    )
-    return Outcome(result.plan, result.log["n_iter"] + 1)
+clock = Clock()
 
 
-BATCH_SOLVERS = (
-    ("ours, solve_batch", ours_batch, 7),
-    ("POT solve_batch", partial(pot_batch, method="log_sinkhorn"), 1),
-    ("POT solve_batch, sinkhorn", partial(pot_batch, method="sinkhorn"), 3),
-)
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Workers]:
+    """Keep the processes of solvers for all benchmarks of this file."""
+    some = Workers()
+    yield some
+    some.close()
 
 
-@pytest.mark.parametrize("solver", BATCH_SOLVERS, ids=lambda solver: solver[0])
-@pytest.mark.parametrize("reg", [1e-1, 1e-2, 1e-3])
-def test_batch(benchmark, reg: float, solver: tuple[str, Callable[..., Outcome], int]) -> None:
-    name, run, rounds = solver
-    M = stack()
-    B, n, m = M.shape
-    run(M[:4], reg)  # compiles
-    benchmark.group = f"ot/{B} problems, {n} x {m}, reg 1/{1 / reg:.0f}"
-    with threadpool_limits(THREADS):
-        plans, n_iter = benchmark.pedantic(run, args=(M, reg), rounds=rounds)
+def suited(problem: str) -> list[str]:
+    """Return the solvers that are made for a problem."""
+    return [name for name, solver in SINGLE.items() if solver.costs in problem]
 
-    violation = np.abs(plans.sum(axis=2) - 1 / n).sum(axis=1)
-    violation += np.abs(plans.sum(axis=1) - 1 / m).sum(axis=1)
-    benchmark.extra_info |= {"solver": name, "n": n, "m": m, "reg": reg, "tol": BATCH_TOL}
-    benchmark.extra_info |= {"problems": B, "solved": int((violation <= BATCH_TOL).sum())}
-    benchmark.extra_info |= {"error": float(violation.max()), "iterations": n_iter}
-    benchmark.extra_info["threads"] = THREADS
+
+TASKS = {
+    "test_table": [
+        Task(solver, name, REG, TOL, TABLE_LIMIT, MANY)
+        for name in README
+        for solver in suited(name)
+    ],
+    "test_stack": [
+        Task(solver, "stack", reg, BATCH_TOL, BATCH_LIMIT, MANY)
+        for reg in BATCH_REGS
+        for solver in BATCH
+    ],
+    "test_profile": [
+        Task(solver, name, reg, tol, GRID_LIMIT, FEW)
+        for name, regs in GRID.items()
+        for reg in regs
+        for solver in suited(name)
+        for tol in TOLERANCES  # the loosest first: who has no time for it has none for others
+    ],
+}
+ONLY_IN_FULL = "test_profile"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give each test its tasks."""
+    name = metafunc.function.__name__
+    left_out = name == ONLY_IN_FULL and not metafunc.config.getoption("full")
+    tasks = [] if left_out else TASKS[name]
+    ids = [f"{t.problem}-{t.reg:.3g}-{t.tol:.0e}-{t.solver}" for t in tasks]
+    metafunc.parametrize("task", tasks, ids=ids)
+
+
+@pytest.mark.benchmark(timer=clock)
+def test_table(benchmark: Any, workers: Workers, task: Task) -> None:
+    record(benchmark, workers.ask(task), task, "ot/{problem}, {n} x {m}, reg 1/{eta:.0f}")
+
+
+@pytest.mark.benchmark(timer=clock)
+def test_stack(benchmark: Any, workers: Workers, task: Task) -> None:
+    record(benchmark, workers.ask(task), task, "ot/{problem}, {n} x {m}, reg 1/{eta:.0f}")
+
+
+@pytest.mark.benchmark(timer=clock)
+def test_profile(benchmark: Any, workers: Workers, task: Task) -> None:
+    group = "profile/{family} {n}x{m}, reg {reg:.3g}, tol {tol:.0e}"
+    record(benchmark, workers.ask(task), task, group)
+
+
+def record(benchmark: Any, verdict: Verdict, task: Task, group: str) -> None:
+    """Write down how a solver did, with the seconds its own process took."""
+    facts = {name: fact for name, fact in verdict.items() if fact is not None}
+    seconds, problem = facts.pop("seconds"), facts.pop("name")
+    facts |= {"solver": task.solver, "problem": problem, "reg": task.reg, "tol": task.tol}
+    benchmark.group = group.format(eta=1 / task.reg, **facts)
+    benchmark.pedantic(clock.replay, args=(iter(seconds),), rounds=len(seconds))
+    facts |= {"limit": task.limit, "clock": CLOCK, "threads": THREADS}
+    facts |= {"nnz_above": PRESENT, "peak_by": "growth of the resident set"}
+    benchmark.extra_info |= facts
