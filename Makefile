@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DATA ?=
 OUT ?= demo-output
 
-.PHONY: demo test test-torch bench lint clean
+.PHONY: demo test test-torch bench docs lint clean
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
@@ -33,6 +33,10 @@ $(VENV)/bench.stamp: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable ".[bench,plot]" --group test
 	@touch $@
 
+$(VENV)/docs.stamp: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable . --group docs
+	@touch $@
+
 demo: $(VENV)/demo.stamp
 	$(BIN)/python examples/transport.py --out $(OUT)
 	$(BIN)/python examples/shop.py --out $(OUT) $(if $(DATA),--data "$(DATA)")
@@ -48,6 +52,10 @@ bench: $(VENV)/bench.stamp
 	$(BIN)/python -m pytest benches --benchmark-only --benchmark-json=benches/latest.json
 	$(BIN)/python benches/report.py benches/latest.json
 
+# Any warning fails; docs/made is what the build writes beside the sources.
+docs: $(VENV)/docs.stamp
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --nitpicky docs docs/_build
+
 lint: $(VENV)/lint.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -55,5 +63,5 @@ lint: $(VENV)/lint.stamp
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) $(OUT) build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks
+	rm -rf $(VENV) $(OUT) docs/_build docs/made build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,52 @@
+"""When which solver is fastest: time against reg, on one random problem of assignment."""
+
+import time
+import warnings
+
+import matplotlib.pyplot as plt
+import numpy as np
+import ot as pot
+
+from sparsenum import ot
+from sparsenum.plot import COLOURS, STYLE
+
+N, TOL, REPEATS = 400, 1e-9, 3
+REGS = np.logspace(-0.5, -4, 8)
+SWEEPS = 20_000  # where Sinkhorn's method is given up
+
+M = np.random.default_rng(0).random((N, N))
+
+
+def fastest(run):
+    """Return the least seconds of some runs, after one that compiles."""
+    run()
+    seconds = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def sinkhorn(reg):
+    """Return a solution and its plan."""
+    solution = ot.solve(M, reg=reg, tol=TOL, method="sinkhorn", max_iter=SWEEPS)
+    return solution, solution.plan
+
+
+with warnings.catch_warnings(), plt.rc_context(STYLE):
+    warnings.simplefilter("ignore")  # what missed its tolerance is not drawn
+    easy = [reg for reg in REGS if sinkhorn(reg)[0].converged]
+    times = {
+        "default": (REGS, [fastest(lambda: ot.solve(M, reg=reg, tol=TOL).plan) for reg in REGS]),
+        'method="sinkhorn"': (easy, [fastest(lambda: sinkhorn(reg)) for reg in easy]),
+    }
+    uniform = np.full(N, 1 / N)
+    exact = fastest(lambda: pot.emd(uniform, uniform, M))
+    figure, axes = plt.subplots(figsize=(8, 4.2), layout="constrained")
+    for (name, (regs, seconds)), colour in zip(times.items(), COLOURS, strict=False):
+        axes.plot(regs, 1e3 * np.array(seconds), "o-", color=colour, label=name)
+    axes.axhline(1e3 * exact, color="#888888", linestyle=":", label="POT ot.emd, no entropy")
+    axes.set(xscale="log", yscale="log", xlabel="reg / largest cost", ylabel="milliseconds")
+    axes.invert_xaxis()
+    axes.legend(frameon=False)
