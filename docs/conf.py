@@ -1,8 +1,10 @@
 """How Sphinx builds these pages: `make docs`."""
 
-import importlib.util
+import contextlib
+import io
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -16,7 +18,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 MADE = HERE / "made"  # what the build writes beside the sources: nothing of it is kept
 
-sys.path.insert(0, str(ROOT))  # the gallery borrows from examples/
+sys.path.insert(0, str(ROOT))  # for examples/ and benches/
 
 project = "sparsenum"
 author = "The sparsenum developers"
@@ -61,9 +63,10 @@ sphinx_gallery_conf = {
     "reference_url": {"sparsenum": None},
     "within_subsection_order": "FileNameSortKey",
     "abort_on_example_error": True,
-    "capture_repr": ("_repr_html_", "__repr__"),
+    "capture_repr": ("_repr_html_",),
     "download_all_examples": False,
     "show_signature": False,
+    "thumbnail_size": (480, 300),
     "write_computation_times": False,
     "remove_config_comments": True,
     "min_reported_time": 1,
@@ -86,18 +89,36 @@ html_theme_options = {
 }
 
 
+# Of the sections of the benchmarks.
+TITLES = {
+    "ot": "Transport",
+    "sparse": "Sparse matrices",
+    "recsys": "Recommenders",
+    "listing": "Lists for all users",
+    "startup": "Start-up",
+    "scale": "Growth with size",
+}
+
+
 def write_benchmarks() -> None:
     """Write the tables of `benches/results.json` where the page of the benchmarks takes them."""
-    spec = importlib.util.spec_from_file_location("report", ROOT / "benches" / "report.py")
-    report = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(report)
-    results = json.loads((ROOT / "benches" / "results.json").read_text("utf-8"))
-    sections = report.markdown(results)
+    from benches.report import markdown
+
+    sections = markdown(json.loads((ROOT / "benches" / "results.json").read_text("utf-8")))
     MADE.mkdir(exist_ok=True)
-    text = "\n".join(f"## {name}\n\n{body}" for name, body in sections.items())
+    text = "\n".join(f"## {TITLES.get(name, name)}\n\n{body}" for name, body in sections.items())
     (MADE / "benchmarks.md").write_text(text, encoding="utf-8")
 
 
+def run_code(app, page, source) -> None:
+    """Run the Python of a page, one block after the other, so that it cannot go stale."""
+    names = {}
+    for code in re.findall(r"^```python\n(.*?)^```", source[0], re.MULTILINE | re.DOTALL):
+        with contextlib.redirect_stdout(io.StringIO()):
+            exec(compile(code, page, "exec"), names)
+
+
 def setup(app) -> None:
-    """Do what has to be done before Sphinx reads the pages."""
+    """Do what has to be done before Sphinx reads the pages, and before it reads each."""
     write_benchmarks()
+    app.connect("source-read", run_code)

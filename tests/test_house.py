@@ -21,7 +21,7 @@ KERNELS = [path for path in SOURCES if path.name.startswith("_cpu")]
 DECORATORS = {"kernel", "formula"}
 EVERYTHING = sorted(
     path
-    for folder in (*PACKAGES, "tests", "benches", "examples")
+    for folder in (*PACKAGES, "tests", "benches", "examples", "docs")
     for path in ROOT.glob(f"{folder}/**/*.py")
 )
 

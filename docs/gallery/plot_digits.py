@@ -90,6 +90,7 @@ for t, place in zip(times, axes[0], strict=True):
 # Barycenters take any number of histograms. Here four digits stand in the corners, and each image
 # between them is a barycenter with the weights of its place.
 
+# sphinx_gallery_thumbnail_number = 2
 corners = np.stack([histogram(digit) for digit in (1, 0, 7, 3)], axis=1)
 STEPS = 5
 figure, axes = plt.subplots(STEPS, STEPS, figsize=(6.4, 6.4), layout="constrained")

@@ -17,6 +17,7 @@ import numpy as np
 
 import recsys
 from recsys.datasets import shop
+from recsys.validation import pairs_to_choose_by
 
 folder = Path(tempfile.mkdtemp())
 sales = shop()
@@ -35,8 +36,6 @@ print(train.report.summary())
 # %%
 # Train the default model within 100 kB. How it learns is chosen on pairs that it holds back itself:
 # here on the latest of half of the customers, and any of the others. The test rows stay unseen.
-
-from recsys.validation import pairs_to_choose_by
 
 valid, told_by = pairs_to_choose_by(before, **columns, time="time")
 model = recsys.ItemBlend(budget="100KB").fit(train, valid=valid)
@@ -79,16 +78,16 @@ model.explain("C00417", first).contributions.head()
 
 # %%
 # The model knows nothing of departments, which are the first letters of a product's number. Its
-# lists follow the taste of customers all the same: each row shows, for the customers who bought most
-# in one department, from where they get their twenty products.
+# lists follow the taste of customers all the same: each row shows, for the customers who bought
+# most in one department, from where they get their twenty products.
 
 lists = model.recommend(k=20)
 departments = sorted({item.split("-")[0] for item in train.items})
 number = {name: i for i, name in enumerate(departments)}
 of_item = np.array([number[item.split("-")[0]] for item in train.items])
 taken = np.zeros((train.n_users, len(departments)))
-np.add.at(taken, (np.repeat(np.arange(train.n_users), train.matrix.row_counts),
-                  of_item[train.matrix.indices]), 1)  # fmt: skip
+buyer = np.repeat(np.arange(train.n_users), train.matrix.row_counts)
+np.add.at(taken, (buyer, of_item[train.matrix.indices]), 1)
 favourite = taken.argmax(axis=1)
 shown = np.zeros((len(departments), len(departments)))
 of_list = [number[item.split("-")[0]] for item in lists["item"]]
@@ -99,7 +98,9 @@ figure, axes = plt.subplots(figsize=(6.4, 5.4), layout="constrained")
 image = axes.imshow(shown, cmap="Blues", vmin=0)
 axes.set_xticks(range(len(departments)), departments, rotation=60)
 axes.set_yticks(range(len(departments)), departments)
-axes.set(xlabel="department of the products in their lists", ylabel="department they bought most in")
+axes.set(
+    xlabel="department of the products in their lists", ylabel="department they bought most in"
+)
 figure.colorbar(image, label="share of the list", shrink=0.8)
 
 # %%

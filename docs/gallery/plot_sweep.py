@@ -46,7 +46,8 @@ curves["ItemKNN, its k nearest"] = [
     measured(recsys.ItemKNN(neighbours=k).fit(train)) for k in (2, 5, 10, 20, 50, 100)
 ]
 curves["SparseMF, dynamic"] = [
-    measured(recsys.SparseMF(budget=budget, dim=128, epochs=20).fit(train)) for budget in BUDGETS[1:]
+    measured(recsys.SparseMF(budget=budget, dim=128, epochs=20).fit(train))
+    for budget in BUDGETS[1:]
 ]
 for name, points in curves.items():
     print(f"{name:24}", "  ".join(f"{size / 1e3:.0f} kB: {recall:.4f}" for size, recall in points))
@@ -67,6 +68,6 @@ axes.legend(frameon=False, loc="lower right")
 # Small budgets are where it matters which model spends them: in some tens of kilobytes a graph and
 # factors of items together know more than the nearest neighbours do, and `SparseMF`, with two or
 # three weights left for each customer and product, cannot tell them apart. From a hundred kilobytes
-# or two on all are about alike, and more buys nothing: there is no more to know about this shop, and
-# the plan was chosen for 100 kB. At one byte a weight the same size holds about twice as many
+# or two on all are about alike, and more buys nothing: there is no more to know about this shop,
+# and the plan was chosen for 100 kB. At one byte a weight the same size holds about twice as many
 # weights, which is worth most where there are few.
