@@ -44,6 +44,7 @@ autodoc_typehints = "none"
 autodoc_member_order = "groupwise"
 autosummary_generate = True
 autosummary_ignore_module_all = False
+toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 

@@ -52,7 +52,7 @@ def draw_errors(axes, M, reg):
     axes.axhline(TOL, color="#BBBBBB", linewidth=1, zorder=0)
     axes.set(xscale="log", yscale="log", xlabel="seconds", ylabel="violation of the marginals")
     axes.set_title("Error against time")
-    axes.legend(frameon=False, fontsize=9)
+    axes.legend(frameon=False, fontsize=9, loc=(0.02, 0.35))
 
 
 def draw_budgets(axes):

@@ -49,8 +49,9 @@ curves["SparseMF, dynamic"] = [
     measured(recsys.SparseMF(budget=budget, dim=128, epochs=20).fit(train))
     for budget in BUDGETS[1:]
 ]
+print("kB on disk: recall@20")
 for name, points in curves.items():
-    print(f"{name:24}", "  ".join(f"{size / 1e3:.0f} kB: {recall:.4f}" for size, recall in points))
+    print(f"{name:22}", "".join(f"{size / 1e3:6.0f}: {recall:.3f}" for size, recall in points))
 
 # %%
 
