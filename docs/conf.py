@@ -119,7 +119,13 @@ def run_code(app, page, source) -> None:
             exec(compile(code, page, "exec"), names)
 
 
+def public_signature(app, what, name, thing, options, signature, returns):
+    """Leave out of a signature what is private: fields of results that nobody builds."""
+    return re.sub(r", _\w+(=[^,)]*)?", "", signature or ""), returns
+
+
 def setup(app) -> None:
     """Do what has to be done before Sphinx reads the pages, and before it reads each."""
     write_benchmarks()
     app.connect("source-read", run_code)
+    app.connect("autodoc-process-signature", public_signature)
