@@ -121,7 +121,9 @@ def run_code(app, page, source) -> None:
 
 def public_signature(app, what, name, thing, options, signature, returns):
     """Leave out of a signature what is private: fields of results that nobody builds."""
-    return re.sub(r", _\w+(=[^,)]*)?", "", signature or ""), returns
+    if signature:
+        return re.sub(r", _\w+(=[^,)]*)?", "", signature), returns
+    return None
 
 
 def setup(app) -> None:

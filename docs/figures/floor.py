@@ -8,8 +8,8 @@ import numpy as np
 from sparsenum import ot
 from sparsenum.plot import COLOURS, STYLE
 
-N = 100
-REGS = np.logspace(0, -6, 13)
+N = 60
+REGS = np.logspace(0, -6, 7)
 
 rng = np.random.default_rng(0)
 problems = {

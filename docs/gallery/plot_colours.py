@@ -9,7 +9,7 @@ palette onto the other.
 # %%
 # `examples/colours.py` of the repository is this page as a program, for two pictures of your own:
 # ``python examples/colours.py --picture one.jpg --colours other.jpg``. Its functions for pictures
-# are borrowed here: `palette` finds 400 colours that stand for all pixels, and the share of pixels
+# are borrowed here: `palette` finds 200 colours that stand for all pixels, and the share of pixels
 # that each stands for; `recoloured` shifts every pixel as the palette around it is shifted.
 
 import matplotlib.pyplot as plt
@@ -19,7 +19,7 @@ from examples.colours import palette, photographs, recoloured
 from sparsenum import ot
 
 palace, flower = (photograph[::2, ::2] for photograph in photographs())
-(X, a), (Y, b) = palette(palace, 400), palette(flower, 400)
+(X, a), (Y, b) = palette(palace, 200), palette(flower, 200)
 
 # %%
 # One call couples the palettes: points with masses on either side, and the squared distance of
