@@ -67,8 +67,8 @@ axes.legend(frameon=False, loc="lower right")
 
 # %%
 # Small budgets are where it matters which model spends them: in some tens of kilobytes a graph and
-# factors of items together know more than the nearest neighbours do, and `SparseMF`, with two or
-# three weights left for each customer and product, cannot tell them apart. From a hundred kilobytes
-# or two on all are about alike, and more buys nothing: there is no more to know about this shop,
-# and the plan was chosen for 100 kB. At one byte a weight the same size holds about twice as many
-# weights, which is worth most where there are few.
+# factors of items together know more than the nearest neighbours do, and `SparseMF`, with two
+# weights left for each customer and product, cannot tell them apart. From a hundred kilobytes or
+# two on all are about alike, and more buys nothing: there is no more to know about this shop, and
+# the plan was chosen for 100 kB. At one byte a weight, 100 kB hold about twice as many weights; at
+# 25 kB the scale that each row then needs eats up what the bytes save.
