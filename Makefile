@@ -6,7 +6,7 @@ DATA ?=
 OUT ?= demo-output
 FULL ?=
 
-.PHONY: demo test test-torch test-cuda-compile bench lint clean
+.PHONY: demo test test-torch test-cuda-compile bench docs lint clean
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
@@ -38,6 +38,10 @@ $(VENV)/bench.stamp: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable ".[bench,plot]" --group test
 	@touch $@
 
+$(VENV)/docs.stamp: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable . --group docs
+	@touch $@
+
 demo: $(VENV)/demo.stamp
 	$(BIN)/python examples/transport.py --out $(OUT)
 	$(BIN)/python examples/shop.py --out $(OUT) $(if $(DATA),--data "$(DATA)")
@@ -60,6 +64,10 @@ bench: $(VENV)/bench.stamp
 	  --benchmark-json=benches/latest.json $(if $(FULL),--full) || status=$$?; \
 	$(BIN)/python benches/report.py benches/latest.json --figures benches/report && exit $$status
 
+# Any warning fails; docs/made is what the build writes beside the sources.
+docs: $(VENV)/docs.stamp
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --nitpicky docs docs/_build
+
 lint: $(VENV)/lint.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -67,5 +75,5 @@ lint: $(VENV)/lint.stamp
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) $(OUT) benches/report build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks
+	rm -rf $(VENV) $(OUT) benches/report docs/_build docs/made build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -22,7 +22,7 @@ CUDA = [p for p in SOURCES if p.name.startswith("_cuda") and p.parent != ROOT / 
 DECORATORS = {"kernel", "formula"}
 EVERYTHING = sorted(
     path
-    for folder in (*PACKAGES, "tests", "benches", "examples")
+    for folder in (*PACKAGES, "tests", "benches", "examples", "docs")
     for path in ROOT.glob(f"{folder}/**/*.py")
 )
 

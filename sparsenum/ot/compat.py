@@ -54,12 +54,12 @@ def sinkhorn(
     warmstart: tuple[ArrayLike, ArrayLike] | None = None,
     **kwargs: Any,
 ) -> Any:
-    r"""Return the entropic transport plan, with the signature and conventions of POT [1]_.
+    r"""Return the entropic transport plan, with the signature and conventions of POT.
 
     .. math:: \min_{P \ge 0} \langle P, M \rangle + reg \sum_{ij} P_{ij} \log P_{ij}
               \quad \text{s.t.} \quad P 1 = a, \; P^T 1 = b
 
-    Change ``import ot`` to ``from sparsenum import ot`` and calls of ``ot.sinkhorn`` go on
+    Change ``import ot`` to ``from sparsenum import ot`` and calls of ``ot.sinkhorn`` [1]_ go on
     working, faster and to a tighter meaning of `stopThr`.
 
     Parameters

@@ -91,7 +91,7 @@ def rewire(
     table : CSR, shape (n, d)
         The table; only its pattern is read.
     keep_score : ndarray, shape (nnz,)
-        How much each entry is worth, |w| for pruning by magnitude; ties drop the earlier entry.
+        How much each entry is worth, ``|w|`` for pruning by magnitude; ties drop the earlier entry.
     n_exchange : int or ndarray of int64, shape (n,)
         How many entries to exchange: in the whole table, or in each row (whose counts then stay).
     grow_scores : iterable of (int, ndarray)
