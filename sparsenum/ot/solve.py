@@ -68,8 +68,8 @@ def solve(
         Cost of moving one unit of mass, in any unit; ``inf`` forbids a pair, and so does what is
         above 1e30 and 1e18 times `reg`. A C-contiguous
         matrix of float64 or float32, on disk or not, is read in place; the arithmetic is float64.
-        Arrays of torch, jax, cupy or tensorflow are solved on the CPU and give a result of their
-        own type, precision and device.
+        Arrays of torch, jax, cupy or tensorflow are solved where `device` says and give a result
+        of their own type, precision and device.
     a : array_like, shape (n,), optional
         Masses of the rows, not negative; uniform (sum 1) by default.
     b : array_like, shape (m,), optional
