@@ -5,8 +5,7 @@ import math
 import numpy as np
 from numba import cuda
 
-from recsys._cuda_training import lanes_meet
-from sparsenum._cuda import LANES, formula, kernel
+from sparsenum._cuda import LANES, formula, kernel, sync_lanes
 
 __all__ = ["add_graph", "best", "expand", "hide", "score"]
 
@@ -54,7 +53,7 @@ def add_graph(taken_ptr, taken, indptr, indices, data, scores):
             i = taken[q]
             for p in range(np.int64(indptr[i]) + lane, np.int64(indptr[i + 1]), LANES):
                 scores[t, indices[p]] += weight * data[p]
-            lanes_meet()
+            sync_lanes()
 
 
 @kernel("u8[::1], u4[::1], f4[:,::1]")

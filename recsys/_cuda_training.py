@@ -1,7 +1,7 @@
 """Training steps for CUDA: a warp takes an interaction, all warps a wave of them at a time.
 
 Interactions of a wave share no user and no item, so their steps do not meet. What lanes write to
-the scratch rows of their warp others read: hence the `lanes_meet` between.
+the scratch rows of their warp others read: hence the `sync_lanes` between.
 """
 
 import math
@@ -9,7 +9,7 @@ import math
 import numpy as np
 from numba import cuda
 
-from sparsenum._cuda import LANES, SIMULATED, formula, kernel, lane_max, lane_sum
+from sparsenum._cuda import LANES, formula, kernel, lane_max, lane_sum, sync_lanes
 
 __all__ = ["visit"]
 
@@ -19,20 +19,6 @@ ADAM_MEAN, ADAM_SQUARE = np.float32(0.9), np.float32(0.999)
 ADAM_FLOOR = np.float32(1e-8)
 SHORT = np.float32(1e-4)  # added to squared lengths: a row of newborn zeros has no direction
 NONE, ONE = np.float32(0), np.float32(1)
-
-
-if SIMULATED:
-
-    @formula
-    def lanes_meet():
-        """Do nothing: a warp of one has nobody to wait for."""
-
-else:
-
-    @formula
-    def lanes_meet():
-        """Wait until all lanes of the warp are here, and see what they have written."""
-        cuda.syncwarp()
 
 
 @formula
@@ -210,7 +196,7 @@ def visit(
             start, stop = np.int64(u_ptr[u]), np.int64(u_ptr[u + 1])
             for p in range(start + lane, stop, LANES):
                 taste[u_ind[p]] = u_val[p]
-            lanes_meet()
+            sync_lanes()
             length = ONE
             if loss == COSINE:
                 length = one_over_length(u_val, start, stop, lane)
@@ -225,17 +211,17 @@ def visit(
                         along[c] = inverse
                 if lane == 0:
                     scores[c] = score
-            lanes_meet()
+            sync_lanes()
             total += derive(loss, margin, weight, scores, slopes, lane)
             confidence = scale * np.float32(math.log1p(amounts[k]))
             own = scaled(loss, confidence, length, scores, slopes, along, lane)
-            lanes_meet()
+            sync_lanes()
             for c in range(scores.size):
                 i = candidates[k, c]
                 if slopes[c] != 0:
                     for p in range(np.int64(v_ptr[i]) + lane, np.int64(v_ptr[i + 1]), LANES):
                         contrast[v_ind[p]] += slopes[c] * v_val[p]
-                lanes_meet()
+                sync_lanes()
             strength = decay + own
             move(
                 u_ind,
@@ -251,7 +237,7 @@ def visit(
                 corrections,
                 lane,
             )
-            lanes_meet()
+            sync_lanes()
             for c in range(scores.size):
                 i = candidates[k, c]
                 first, end = np.int64(v_ptr[i]), np.int64(v_ptr[i + 1])
@@ -274,10 +260,10 @@ def visit(
                     corrections,
                     lane,
                 )
-            lanes_meet()
+            sync_lanes()
             for p in range(start + lane, stop, LANES):
                 taste[u_ind[p]] = NONE
-            lanes_meet()
+            sync_lanes()
         grid.sync()
     total = lane_sum(total)
     if lane == 0:

@@ -30,6 +30,14 @@ def formula(function: Callable[..., Any]) -> Any:
     return cuda.jit(device=True, inline="always")(function)
 
 
+def part(function: Callable[..., Any]) -> Any:
+    """Make a larger function for kernels to call, compiled once however often they do.
+
+    Where it is inlined is left to the last compiler: numba's own would take far longer.
+    """
+    return cuda.jit(device=True, inline="never")(function)
+
+
 class Kernel:
     """A function to launch on a grid, and the types of arguments it is compiled for.
 
@@ -150,6 +158,10 @@ if SIMULATED:
         """Return how many lanes before this one raise a flag, and how many do in all."""
         return 0, int(flag)
 
+    @formula
+    def sync_lanes():
+        """Do nothing: a warp of one has nobody to wait for."""
+
 else:
 
     @formula
@@ -171,6 +183,11 @@ else:
         """Return how many lanes before this one raise a flag, and how many do in all."""
         raised = cuda.ballot_sync(EVERYONE, flag)
         return cuda.popc(raised & ((1 << lane) - 1)), cuda.popc(raised)
+
+    @formula
+    def sync_lanes():
+        """Wait until all lanes of the warp are here, and see what they have written."""
+        cuda.syncwarp()
 
 
 @formula

@@ -96,7 +96,7 @@ def four_lanes(request, monkeypatch):
     for module in (_cuda, _cuda_training, _cuda_rank):
         monkeypatch.setattr(module, "LANES", 4)
     for module in (_cuda_training, _cuda_rank):
-        monkeypatch.setattr(module, "lanes_meet", meet)
+        monkeypatch.setattr(module, "sync_lanes", meet)
     monkeypatch.setattr(_cuda_training, "lane_sum", told(np.sum))
     monkeypatch.setattr(_cuda_training, "lane_max", told(np.max))
 

@@ -218,11 +218,14 @@ class TensorSolution:
 
 def plan_like(solution: Any, like: Any) -> Any:
     """Return the dense plan of a solution beside a tensor: made on its device, if solved there."""
-    nx: Any = backend_of(like)
     problem: Any = getattr(solution, "_problem", None)
-    if not (hasattr(problem, "device_plan") and lives_on_cuda(like) and solution._support.is_whole):
-        return nx.from_numpy(solution.plan, type_as=like)
-    P = problem.device_plan(*solution._reduced(), solution._support.mass)
+    if hasattr(problem, "device_plan") and lives_on_cuda(like) and solution._support.is_whole:
+        P = problem.device_plan(*solution._reduced(), solution._support.mass)
+    else:
+        P = solution.plan
+    nx: Any = backend_of(like)
+    if not is_numba(P):
+        return nx.from_numpy(P, type_as=like)
     if isinstance(nx, NumbaArrays):
         return P
     library = importlib.import_module(type(like).__module__.partition(".")[0])

@@ -11,7 +11,6 @@ from numba import cuda
 
 from sparsenum._cuda import (
     LANES,
-    SIMULATED,
     THREADS,
     block_sum,
     formula,
@@ -19,6 +18,8 @@ from sparsenum._cuda import (
     lane_max,
     lane_rank,
     lane_sum,
+    part,
+    sync_lanes,
 )
 
 __all__ = [
@@ -36,20 +37,6 @@ __all__ = [
 FLOATS, INDICES = ("f8", "f4"), ("u4", "u2")
 TURNED = (("u4", "u4"), ("u2", "u2"), ("u2", "u4"))  # indices of a matrix and of its transpose
 AHEAD = 4  # scores that a lane reads before it asks whether one of them is good enough
-
-
-if SIMULATED:
-
-    @formula
-    def sync_lanes():
-        """Let a warp of one see what it wrote."""
-
-else:
-
-    @formula
-    def sync_lanes():
-        """Let the lanes of a warp see what all of them wrote."""
-        cuda.syncwarp()
 
 
 # Transposes
@@ -168,7 +155,7 @@ def spmm(indptr, indices, data, X, Y):
 # Conjugate gradients
 
 
-@cuda.jit(device=True)
+@part
 def grid_sums(x, y, parts):
     """Return the sums of x and y over all blocks, to all of them; parts is (2, blocks).
 

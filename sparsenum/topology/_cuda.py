@@ -7,8 +7,15 @@ chosen is one set, in whatever order threads come by.
 import numpy as np
 from numba import cuda
 
-from sparsenum._cuda import LANES, SIMULATED, formula, kernel, lane_rank, lane_sum
-from sparsenum.sparse._cuda import sync_lanes
+from sparsenum._cuda import (
+    LANES,
+    SIMULATED,
+    formula,
+    kernel,
+    lane_rank,
+    lane_sum,
+    sync_lanes,
+)
 
 __all__ = [
     "best_in_rows",
