@@ -103,7 +103,8 @@ def test_kernel_files_are_closed_under_calls(path):
     if path in CUDA:  # which no cache on disk can make stale
         assert "from sparsenum._cuda import" in path.read_text("utf-8")
         foreign |= ours
-        own |= {t.id for n in tree.body if isinstance(n, ast.Assign) for t in n.targets}
+        constants = [n for n in tree.body if isinstance(n, ast.Assign)]
+        own |= {t.id for n in constants for t in ast.walk(n) if isinstance(t, ast.Name)}
     else:
         assert ours <= DECORATORS
     callable_here = own | foreign | {"abs", "int", "len", "max", "min", "range", "round"}
@@ -125,16 +126,22 @@ def test_all_of_a_kernel_file_is_what_others_use(path):
     package = ".".join(path.parent.relative_to(ROOT).parts)
     name = path.stem
     listed = importlib.import_module(f"{package}.{name}").__all__
-    texts = [source.read_text("utf-8") for source in SOURCES]
-    users = [t for t in texts if re.search(rf"^from {package} import .*\b{name}\b", t, re.M)]
-    used = set().union(*(re.findall(rf"\b{name}\.(\w+)", text) for text in users))
-    if path in CUDA:  # which may take functions from one another
-        modules = [node for t in texts for node in ast.walk(ast.parse(t))]
-        taken = [n for n in modules if getattr(n, "module", None) == f"{package}.{name}"]
-        used |= {alias.name for node in taken for alias in node.names}
+    used = set().union(*(taken_from(package, name, source) for source in SOURCES))
     used = {word for word in used if not word.isupper()}
     assert [word for word in listed if not word.isupper()] == sorted(used)
     assert used <= {function.name for function in functions(tree)}
+
+
+def taken_from(package, name, source):
+    """Return what a source file uses of a module of a package, by its attributes or by name."""
+    tree, found, called = ast.parse(source.read_text("utf-8")), set(), set()
+    for node in ast.walk(tree):
+        if getattr(node, "module", None) == f"{package}.{name}":
+            found |= {alias.name for alias in node.names}
+        elif getattr(node, "module", None) == package:
+            called |= {alias.asname or name for alias in node.names if alias.name == name}
+    attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    return found | {a.attr for a in attributes if getattr(a.value, "id", None) in called}
 
 
 def test_what_kernel_files_must_copy_they_copy_exactly():

@@ -10,7 +10,7 @@ import numpy as np
 
 from sparsenum._numba import formula, kernel
 
-__all__ = ["solve_stack"]
+__all__ = ["paced", "solve_stack"]
 
 GOAL = 0.9  # share of the tolerance to aim at, as everywhere: rounding must not undo the result
 
