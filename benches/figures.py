@@ -181,6 +181,8 @@ def draw_growth(axes: "Axes", name: str, group: list[Record]) -> None:
 
 def draw_quality(axes: "Axes", name: str, group: list[Record]) -> None:
     """Draw what each model finds over the bytes that it takes; far worse ones are only named."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     points: dict[tuple[float, float], str] = {}
     for who, record in sorted(
         ((solver(r), r["extra_info"]) for r in group), key=lambda p: len(p[0])
@@ -194,7 +196,9 @@ def draw_quality(axes: "Axes", name: str, group: list[Record]) -> None:
     axes.set(xscale="log", xlabel="bytes of the tables", ylabel="ndcg@20")
     axes.set_title(name.partition(",")[0])
     axes.margins(0.18, 0.12)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda value, _: memory(value))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     below = [f"{who} {y:.3f}" for (_, y), who in points.items() if y < least]
     if below:
         note(axes, f"below: {', '.join(below)}", (0.0, 0.0))
