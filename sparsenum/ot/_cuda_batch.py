@@ -7,6 +7,9 @@ P_ij = exp((phi_i + psi_j - C_ij) / tau). Two points of these are held, `now` an
 Rows are gone through by warps, columns by the lanes of each warp or by one thread each. What a
 branch hangs on each warp adds up for itself, in the same order as the others: so all take the same
 one, and wait for one another only where memory changes hands.
+
+The shape (n, m) is in shared memory, and read where it is needed: what loops work out from it is
+then forgotten after them, and takes no registers of those that follow.
 """
 
 import math
@@ -26,7 +29,7 @@ from sparsenum._cuda import (
 )
 from sparsenum.ot import _cpu_batch as method
 from sparsenum.ot import _cuda_laplacian as laplacian
-from sparsenum.ot._cuda_laplacian import every, lanes, part, stride, thread, threads, warps
+from sparsenum.ot._cuda_laplacian import every, indices, lanes, part, thread, threads, warps
 
 __all__ = ["GROUP", "solve_stack"]
 
@@ -131,7 +134,7 @@ def scale(P, a, b, c, v, sums, goal, most, shape, slabs):
 
     The columns of P sum to c, its rows to a; v is the scaling of the columns.
     """
-    lane, warp = thread() % LANES, thread() // LANES
+    warp = thread() // LANES
     for j in threads(shape[1]):
         sums[j] = c[j]
     count, wanted = 0, True
@@ -187,7 +190,7 @@ def line_search(C, a, b, tau, psi, phi, P, c, now, x, error, best, shape, slabs)
 
     Return its error, and how far along the step it is: 0 if there is none.
     """
-    other = np.uint64(1 - now)
+    other = 1 - now
     value = dot(a, phi[now], shape[0]) + dot(b, psi[now], shape[1])
     slope = tau * (dot(b, x, shape[1]) - dot(c[now], x, shape[1]))
     flat = method.UNCHANGED * max(abs(value), tau)
@@ -300,10 +303,10 @@ def with_mass(mass, places):
     lane, count = thread() % LANES, 0
     for start in range(0, mass.size, LANES):
         i = start + lane
-        kept = i < mass.size and mass[np.uint64(min(i, mass.size - 1))] > 0.0
+        kept = i < mass.size and mass[min(i, mass.size - 1)] > 0.0
         before, all_of_them = lane_rank(kept, lane)
         if kept and thread() < LANES:
-            places[np.uint64(count + before)] = i
+            places[count + before] = i
         count += all_of_them
     return count
 
@@ -314,8 +317,7 @@ def fill_cost(M, longer, shorter, turned, reg, forbidden, C, shape):
     low, high = np.inf, -np.inf
     for i in warps(shape[0]):
         for j in lanes(shape[1]):
-            row, column = np.uint64(longer[i]), np.uint64(shorter[j])
-            x = np.float64(M[column, row] if turned else M[row, column])
+            x = np.float64(M[shorter[j], longer[i]] if turned else M[longer[i], shorter[j]])
             x = x / reg if x <= forbidden else np.inf
             C[i, j] = x
             low = min(low, x)
@@ -327,7 +329,7 @@ def fill_cost(M, longer, shorter, turned, reg, forbidden, C, shape):
 def take(mass, places, count, out):
     """Write some masses."""
     for i in threads(count):
-        out[i] = mass[np.uint64(places[i])]
+        out[i] = mass[places[i]]
 
 
 @part
@@ -337,7 +339,7 @@ def put(x, places, count, unit, out):
         out[i] = -np.inf
     cuda.syncthreads()
     for i in threads(count):
-        out[np.uint64(places[i])] = unit * x[i]
+        out[places[i]] = unit * x[i]
 
 
 @kernel(
@@ -347,22 +349,7 @@ def put(x, places, count, unit, out):
     "i8[:,::1], f8[:,:,:,::1], f8[:,:,::1], f8[:,:,::1], i8[:,:,::1]",
     per_processor=1,
 )
-def solve_stack(
-    M,
-    a,
-    b,
-    reg,
-    forbidden,
-    goal,
-    most,
-    f,
-    g,
-    counts,
-    tables,
-    weights,
-    longs,
-    places,
-):
+def solve_stack(M, a, b, reg, forbidden, goal, most, f, g, counts, tables, weights, longs, places):
     """Solve each problem of a stack; write potentials, and counts (B, 2) of sweeps and steps.
 
     Rows and columns without mass are left out, and costs above what is forbidden are infinite; the
@@ -381,7 +368,7 @@ def solve_stack(
     room = np.uint64(cuda.blockIdx.x)
     P, C, W = tables[room], tables[room, 2], weights[room]
     phi, mass, inverse = longs[room], longs[room, 2], longs[room, 3]
-    for k in stride(room, M.shape[0], cuda.gridDim.x):
+    for k in indices(room, M.shape[0], cuda.gridDim.x):
         cuda.syncthreads()  # none is still at the problem before
         rows = with_mass(a[k], places[room, 0])
         columns = with_mass(b[k], places[room, 1])
