@@ -26,10 +26,11 @@ from sparsenum._cuda import (
     lane_max,
     lane_rank,
     lane_sum,
+    part,
 )
 from sparsenum.ot import _cpu_batch as method
 from sparsenum.ot import _cuda_laplacian as laplacian
-from sparsenum.ot._cuda_laplacian import every, indices, lanes, part, thread, threads, warps
+from sparsenum.ot._cuda_laplacian import every, indices, lanes, thread, threads, warps
 
 __all__ = ["GROUP", "solve_stack"]
 

@@ -6,7 +6,7 @@ Columns are few; each warp goes through rows of its own, its lanes through the c
 import numpy as np
 from numba import cuda
 
-from sparsenum._cuda import LANES, THREADS, formula, lane_max, lane_sum
+from sparsenum._cuda import LANES, THREADS, formula, lane_max, lane_sum, part
 
 __all__ = [
     "GROUP",
@@ -15,7 +15,6 @@ __all__ = [
     "indices",
     "lanes",
     "newton_system",
-    "part",
     "solve_laplacian",
     "thread",
     "threads",
@@ -24,14 +23,6 @@ __all__ = [
 
 WARPS = THREADS // LANES
 GROUP = 4  # rows that a warp works on at once, for it to wait for memory less often
-
-
-def part(function):
-    """Make a function that kernels call, compiled once however often they do.
-
-    Where it is inlined is left to the last compiler: numba's own would take five times as long.
-    """
-    return cuda.jit(device=True, inline="never")(function)
 
 
 @formula
