@@ -90,24 +90,31 @@ html_theme_options = {
 }
 
 
-# Of the sections of the benchmarks.
+# Of the sections of the benchmarks, in the order in which they come.
 TITLES = {
+    "summary": "Who wins how often",
     "ot": "Transport",
     "sparse": "Sparse matrices",
     "recsys": "Recommenders",
     "listing": "Lists for all users",
     "startup": "Start-up",
     "scale": "Growth with size",
+    "accuracy": "Time against accuracy",
 }
 
 
 def write_benchmarks() -> None:
-    """Write the tables of `benches/results.json` where the page of the benchmarks takes them."""
+    """Write what `benches/results.json` holds where the page of the benchmarks takes it."""
+    from benches.figures import draw
     from benches.report import markdown
 
-    sections = markdown(json.loads((ROOT / "benches" / "results.json").read_text("utf-8")))
+    results = json.loads((ROOT / "benches" / "results.json").read_text("utf-8"))
+    sections = markdown(results)
     MADE.mkdir(exist_ok=True)
-    text = "\n".join(f"## {TITLES.get(name, name)}\n\n{body}" for name, body in sections.items())
+    drawn = draw(results["benchmarks"], MADE)
+    text = "\n".join(f"![{figure.caption}]({figure.path.name})\n" for figure in drawn)
+    for name in sorted(sections, key=lambda name: [*TITLES, name].index(name)):
+        text += f"\n## {TITLES.get(name, name)}\n\n{sections[name]}"
     (MADE / "benchmarks.md").write_text(text, encoding="utf-8")
 
 
