@@ -10,7 +10,8 @@ Under NUMBA_ENABLE_CUDASIM=1 the same kernels run in numba's simulator, a row to
 so small that small tests have several.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -57,18 +58,23 @@ class Kernel:
         self.__name__ = function.__name__
         options = {} if SIMULATED else {"launch_bounds": self.bounds}
         self._compiled = cuda.jit(function, **options)  # at its first launch
+        self._launches: dict[Grid, Callable[..., None]] = {}
 
     def __getitem__(self, grid: Grid) -> Callable[..., None]:
         """Return the kernel on a grid of (blocks, threads of a block)."""
         if SIMULATED:
             return self._checked(grid)
-        launch: Callable[..., None] = self._compiled[grid]
-        return launch
+        if grid not in self._launches:
+            with _small_grids():
+                self._launches[grid] = self._compiled[grid]
+        return self._launches[grid]
 
     def _checked(self, grid: Grid) -> Callable[..., None]:
         """Return a launch that refuses what the kernel is not compiled for."""
 
         def launch(*args: Any) -> None:
+            on_host = [arg for arg in args if isinstance(arg, np.ndarray)]
+            assert not on_host, f"{self.__name__} would copy what is on the host at each launch"
             types = ", ".join(str(_type_of(arg)) for arg in args)
             known = [", ".join(str(t) for t in self.types(s)) for s in self.signatures]
             assert types in known, f"{self.__name__} is not compiled for ({types})"
@@ -83,6 +89,18 @@ class Kernel:
 
         types: tuple[Any, ...] = normalize_signature(f"void({signature})")[0]
         return types
+
+
+@contextmanager
+def _small_grids() -> Iterator[None]:
+    """Let a launch be small without a warning: some problems are, and some steps take a block."""
+    from numba.cuda.core import config as settings
+
+    before, settings.CUDA_LOW_OCCUPANCY_WARNINGS = settings.CUDA_LOW_OCCUPANCY_WARNINGS, 0
+    try:
+        yield
+    finally:
+        settings.CUDA_LOW_OCCUPANCY_WARNINGS = before
 
 
 def kernel(*signatures: str, per_processor: int = 2) -> Callable[[Callable[..., None]], Kernel]:

@@ -6,6 +6,10 @@ The simulator proves indices, bounds and barriers; not races between blocks, and
 import ast
 import inspect
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import naive
 import numpy as np
@@ -174,3 +178,24 @@ def test_a_launch_with_types_that_are_not_compiled_is_refused(request):
         pytest.skip("a device compiles whatever it is given")
     with pytest.raises(AssertionError, match="take is not compiled for"):
         launch(transport.take, ROWS, np.eye(3, dtype=int), *[np.arange(2)] * 2, np.eye(2))
+    with pytest.raises(AssertionError, match="take would copy what is on the host"):
+        transport.take[ROWS](np.eye(3), *[np.arange(2)] * 2, np.eye(2))
+
+
+def test_a_small_launch_on_a_device_is_no_reason_to_warn():
+    code = (
+        "from numba.cuda.core import config\n"
+        "from sparsenum import _cuda\n"
+        "from sparsenum.ot._cuda import take\n"
+        "assert not _cuda.SIMULATED\n"
+        "print(take[_cuda.ONE_BLOCK] is take[_cuda.ONE_BLOCK], config.CUDA_LOW_OCCUPANCY_WARNINGS)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=Path(__file__).parents[1],
+        env=os.environ | {"NUMBA_ENABLE_CUDASIM": "0"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["True", "1"]
