@@ -94,7 +94,9 @@ def row_share(table: CSR) -> Scores:
 
 
 def taylor(table: CSR, gradient: Iterable[tuple[int, Scores]]) -> Scores:
-    """Return ``|w g|``: how much the loss would change without the entry, to first order [1]_.
+    """Return ``|w g|``: how much the loss would change without the entry, to first order.
+
+    The criterion is that of [1]_.
 
     Parameters
     ----------
