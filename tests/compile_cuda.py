@@ -17,7 +17,7 @@ from numba.cuda import dispatcher
 
 from sparsenum._cuda import Kernel
 
-ROOT = Path(__file__).parents[1]
+ROOT, PACKAGES = Path(__file__).parents[1], ("sparsenum", "recsys")
 BARRIER = b"cudaCGGetIntrinsicHandle"  # that of a whole grid: a call into a library
 GRID_BARRIER = 16  # bytes of stack of that call
 TARGETS = ((8, 0), (9, 0), (10, 0))  # A100, H100 and H200, B200
@@ -48,7 +48,7 @@ class Report(NamedTuple):
 def kernels():
     """Return all kernels of the project by name."""
     found = {}
-    for path in sorted(ROOT.glob("*/**/_cuda*.py")):
+    for path in sorted(p for package in PACKAGES for p in ROOT.glob(f"{package}/**/_cuda*.py")):
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         module = importlib.import_module(name)
         for kernel in vars(module).values():
