@@ -86,6 +86,21 @@ def test_it_gets_there(name, reg):
     np.testing.assert_allclose(P, ot.solve(M, a, b, reg).plan, atol=1e-8)
 
 
+def test_a_good_start_is_not_annealed():
+    M = COSTS["random"]()
+    a = np.full(60, 1 / 60)
+    solved = ot.solve(M, a, a, 1e-3, tol=1e-11).potentials[1]
+    counts = []
+    for start in (solved, solved + 1e-5 * np.cos(np.arange(60)), np.zeros(60)):
+        monitor = Monitor(1e-9, 1000)
+        dense.annealed(NumpyProblem(M, a, a, 1e-3), start, 1.0, monitor)
+        assert monitor.status == "converged"
+        counts.append(len(monitor.errors))
+    there, near, cold = counts
+    assert there == 1
+    assert near < 0.7 * cold
+
+
 @pytest.mark.parametrize("limit", [0, 1, 5, 30])
 def test_it_stops_when_told(limit):
     M = COSTS["random"]()

@@ -17,7 +17,6 @@ EASY_SPREAD = 60.0  # std(M) / reg above which Sinkhorn's method is not worth a 
 PROBE_SWEEPS = 6
 EASY_SWEEPS = 30  # further sweeps that Sinkhorn's method is granted
 FLOOR = 1e-5  # float32 errors below this say nothing about the rate
-NEAR = 0.02  # error from which a dense Newton's method at the target converges at once
 
 START = 0.1  # first reg of the annealing, in units of the spread of the cost
 STAGE_SWEEPS, STAGE_GOAL = 6, 0.05
@@ -39,7 +38,7 @@ def annealed_newton(
         start = problem.iterate(g)
         if not monitor.proceed(start.error):
             return start, {}
-        if start.error < NEAR:
+        if start.error < dense.NEAR:
             return dense_newton(problem, start, monitor)
     rows = np.linspace(0, problem.a.size - 1, min(problem.a.size, SAMPLE)).astype(np.int64)
     sample = problem.row_costs(rows)
@@ -52,7 +51,7 @@ def annealed_newton(
         if sweeps_needed(probe, monitor.tol) < EASY_SWEEPS:
             del annealer  # Sinkhorn's method brings a kernel of its own
             return _easy(problem, g, monitor)
-        if probe.error < NEAR:
+        if probe.error < dense.NEAR:
             del annealer
             return dense_newton(problem, problem.iterate(g), monitor)
     warm, factor, is_sparse = _anneal(problem, annealer, psi, float(np.ptp(sample)), rows)

@@ -15,6 +15,7 @@ from sparsenum.ot.monitor import GOAL, Monitor
 from sparsenum.ot.newton import DAMPING_PER_ERROR, Pace
 from sparsenum.ot.problem import UNDERFLOW
 
+NEAR = 0.02  # error from which Newton's method at the target converges at once
 START, FACTOR = 0.1, 4.0  # reg of the annealing: the first, in units of the spread of M; its steps
 FACTOR_IN_NEED = 2.0  # after a level that took Newton's method long
 STAGE_SWEEPS, STAGE_GOAL = 20, 0.05  # Sinkhorn sweeps that a level begins with, and until when
@@ -53,9 +54,12 @@ def annealed(
 
     Each level starts from the potentials, relative to the masses, of the one before: some Sinkhorn
     sweeps, then Newton steps until a full one changes little. At the target Sinkhorn's method goes
-    on if a few sweeps show that it will be done soon.
+    on if a few sweeps show that it will be done soon. A start that is good already is not annealed.
     """
     pace, factor = Pace(0.0), FACTOR
+    start = problem.iterate(g)
+    if start.error < NEAR:
+        return _at_target(problem, start, monitor, pace), pace.counts()
     reg = max(problem.reg, START * spread)
     g = problem.relative(g, reg - problem.reg)
     while reg > problem.reg:
@@ -67,10 +71,13 @@ def annealed(
         g, reg = problem.relative(g, lower - reg), lower
         if not monitor.wants_more():
             break
-    at, more = _probe(problem, problem.iterate(g), monitor)
-    if more:
-        at = newton(problem, at, monitor, pace, type(problem).newton_step)
-    return at, pace.counts()
+    return _at_target(problem, problem.iterate(g), monitor, pace), pace.counts()
+
+
+def _at_target(problem: DenseProblem, at: Any, monitor: Monitor, pace: Pace) -> Any:
+    """Finish at the target, by whichever method looks shorter."""
+    at, more = _probe(problem, at, monitor)
+    return newton(problem, at, monitor, pace, type(problem).newton_step) if more else at
 
 
 def _level(problem: DenseProblem, g: Any, monitor: Monitor, pace: Pace) -> Any:

@@ -55,7 +55,8 @@ def device_solution(
         at, counts = sinkhorn_newton_sparse(problem, start, monitor, step)
         log |= counts
     else:
-        found = extent(problem.cost)
+        if problem.cost is not cost:  # without what has no mass, or is forbidden
+            found = extent(problem.cost)
         at, counts = dense.annealed(problem, start, found.high - found.low, monitor)
         log |= counts
     f, g = at.f.copy_to_host(), at.g.copy_to_host()
