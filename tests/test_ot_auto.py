@@ -153,7 +153,9 @@ def test_a_tolerance_above_every_error_is_met_at_once():
     [
         ("random", 1e-1, "easy"),
         ("clouds", 1e-1, "easy"),
-        ("clouds", 3e-2, "dense"),
+        ("clouds", 3e-2, "easy"),
+        ("clouds", 2e-2, "dense"),
+        ("l1 clouds", 3e-2, "dense"),  # begun by Sinkhorn's method, which is too slow
         ("clouds in 20-D", 1e-2, "dense"),
         ("random", 1e-4, "sparse"),
         ("clouds", 1e-3, "sparse"),

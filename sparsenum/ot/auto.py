@@ -13,9 +13,11 @@ from sparsenum.ot.newton import Pace, newton_step
 from sparsenum.ot.problem import SAMPLE, Iterate, Problem, Vector
 from sparsenum.ot.scaling import sinkhorn
 
-EASY_SPREAD = 60.0  # std(M) / reg above which Sinkhorn's method is not worth a probe
+PLAIN_SPREAD = 8.0  # std(M) / reg below which Sinkhorn's method is begun at once
+PLAIN_SWEEPS = 100  # further sweeps that it is granted there: Newton's would have no supports
+EASY_SPREAD = 60.0  # std(M) / reg above which it is not worth a probe
 PROBE_SWEEPS = 6
-EASY_SWEEPS = 30  # further sweeps that Sinkhorn's method is granted
+EASY_SWEEPS = 30  # further sweeps that it is granted after a probe
 FLOOR = 1e-5  # float32 errors below this say nothing about the rate
 
 START = 0.1  # first reg of the annealing, in units of the spread of the cost
@@ -28,11 +30,11 @@ def annealed_newton(
 ) -> tuple[Iterate, dict[str, int]]:
     """Solve to the monitor's tolerance and return the iterate and what it took.
 
-    An easy problem is one where a few float32 sweeps at the target show a fast rate: it is left
-    to Sinkhorn's method. Otherwise reg is annealed from a tenth of the spread of the cost, first
-    by float32 sweeps on the dense kernel, then, as soon as the plan is sparse, by Newton's method
-    on supports. Plans that stay dense, and whatever the supports could not certify, are finished
-    by Newton's method on the dense plan.
+    An easy problem is one where a few sweeps at the target, in float32 unless they are likely to
+    do, show a fast rate: it is left to Sinkhorn's method. Otherwise reg is annealed from a tenth
+    of the spread of the cost, first by float32 sweeps on the dense kernel, then, as soon as the
+    plan is sparse, by Newton's method on supports. Plans that stay dense, and whatever the
+    supports could not certify, are finished by Newton's method on the dense plan.
     """
     if g.any():  # a start that may be good already
         start = problem.iterate(g)
@@ -43,14 +45,21 @@ def annealed_newton(
     rows = np.linspace(0, problem.a.size - 1, min(problem.a.size, SAMPLE)).astype(np.int64)
     sample = problem.row_costs(rows)
     sample = sample[np.isfinite(sample)]
+    spread = sample.std() / problem.reg
+    if spread < PLAIN_SPREAD:
+        at = _while_fast(problem, g, monitor, PLAIN_SWEEPS)
+        if at.error < dense.NEAR:
+            return _finished(problem, at, monitor, {})
+        g = at.g
     annealer = Annealer(problem, monitor)
     psi, log_b = g - problem.reg * annealer.log_b, np.log(problem.b)
-    if sample.std() < EASY_SPREAD * problem.reg:
+    if PLAIN_SPREAD <= spread < EASY_SPREAD:
         probe = annealer.stage(psi, problem.reg, PROBE_SWEEPS, 0.0)
         g = probe.psi + problem.reg * log_b
         if sweeps_needed(probe, monitor.tol) < EASY_SWEEPS:
             del annealer  # Sinkhorn's method brings a kernel of its own
-            return _easy(problem, g, monitor)
+            at = _while_fast(problem, g, monitor, 2 * EASY_SWEEPS)
+            return _finished(problem, at, monitor, {})
         if probe.error < dense.NEAR:
             del annealer
             return dense_newton(problem, problem.iterate(g), monitor)
@@ -74,13 +83,17 @@ def sweeps_needed(probe: Stage, tol: float) -> float:
     return math.log(max(last / tol, 1.0)) / -math.log(rate)
 
 
-def _easy(problem: Problem, g: Vector, monitor: Monitor) -> tuple[Iterate, dict[str, int]]:
-    """Let Sinkhorn's method finish, and Newton's if the rate was not what it seemed."""
-    limit = monitor.max_iter
-    monitor.max_iter = min(limit, len(monitor.errors) + 2 * EASY_SWEEPS)
-    at = sinkhorn(problem, g, monitor)
-    monitor.max_iter = limit
-    return _finished(problem, at, monitor, {})
+def _while_fast(problem: Problem, g: Vector, monitor: Monitor, sweeps: int) -> Iterate:
+    """Let Sinkhorn's method run while its rate promises an end within some more sweeps."""
+    first = len(monitor.errors)
+
+    def promising(error: float) -> bool:
+        more = monitor.proceed(error)
+        errors = monitor.errors[first:]
+        probing = len(errors) <= PROBE_SWEEPS
+        return more and (probing or dense.sweeps_left(errors, monitor.tol) < sweeps)
+
+    return sinkhorn(problem, g, promising)
 
 
 def _finished(

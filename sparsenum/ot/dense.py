@@ -105,13 +105,13 @@ def _probe(problem: DenseProblem, at: Any, monitor: Monitor) -> tuple[Any, bool]
     errors: list[float] = []
     while monitor.proceed(at.error):
         errors.append(at.error)
-        if len(errors) >= PROBE_SWEEPS and _sweeps_left(errors, monitor.tol) > EASY_SWEEPS:
+        if len(errors) >= PROBE_SWEEPS and sweeps_left(errors, monitor.tol) > EASY_SWEEPS:
             return at, True
         at = problem.sinkhorn_sweep(at)
     return at, False
 
 
-def _sweeps_left(errors: list[float], tol: float) -> float:
+def sweeps_left(errors: list[float], tol: float) -> float:
     """Predict from the last two errors how many sweeps are missing."""
     before, last = errors[-2:]
     if not 0.0 < last < before:

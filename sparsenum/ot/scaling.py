@@ -1,12 +1,12 @@
 """Sinkhorn's algorithm, one fused pass over the kernel for each iteration."""
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparsenum.ot import _cpu
-from sparsenum.ot.monitor import Monitor
 from sparsenum.ot.problem import UNDERFLOW, Iterate, Problem, Vector
 
 # Scalings are absorbed into the potentials before they reach this size, far from overflow and
@@ -14,8 +14,8 @@ from sparsenum.ot.problem import UNDERFLOW, Iterate, Problem, Vector
 LARGEST_SCALING = 1e100
 
 
-def sinkhorn(problem: Problem, g: Vector, monitor: Monitor) -> Iterate:
-    """Scale rows and columns in turn until the monitor stops it [1]_.
+def sinkhorn(problem: Problem, g: Vector, wanted: Callable[[float], bool]) -> Iterate:
+    """Scale rows and columns in turn as long as, told the error, `wanted` says to [1]_.
 
     The iterates are those of the plain algorithm. What differs is the arithmetic: the kernel holds
     the plan of the current potentials, so nothing under- or overflows however small `reg` is; no
@@ -29,14 +29,12 @@ def sinkhorn(problem: Problem, g: Vector, monitor: Monitor) -> Iterate:
     """
     at = problem.iterate(g)
     K = np.empty(problem.M.shape)
-    proceed = monitor.proceed(at.error)
+    proceed = wanted(at.error)
     while proceed:
-        # One sweep in potentials, then sweeps by scaling until a scaling grows too large.
-        at = problem.sinkhorn_sweep(at)
-        proceed = monitor.proceed(at.error)
+        # Sweeps by scaling until a scaling grows too large, then one in potentials.
         problem.plan(at.f, at.g, out=K)
         u, v = np.ones_like(problem.a), np.ones_like(problem.b)
-        sums, error = at.column_sums.copy(), at.error
+        sums, error = at.column_sums, at.error
         while proceed and sums.min() > UNDERFLOW:
             corrected = problem.b / sums
             if not 1 / LARGEST_SCALING < corrected.min() <= corrected.max() < LARGEST_SCALING:
@@ -44,9 +42,12 @@ def sinkhorn(problem: Problem, g: Vector, monitor: Monitor) -> Iterate:
             v = corrected
             sums = problem.summed(partial(sweep, K, problem.a, u, v))
             error = float(np.abs(v * sums - problem.b).sum())
-            proceed = monitor.proceed(error)
+            proceed = wanted(error)
         f, g = at.f + problem.reg * np.log(u), at.g + problem.reg * np.log(v)
         at = Iterate(f, g, v * sums, error)
+        if proceed:
+            at = problem.sinkhorn_sweep(at)
+            proceed = wanted(at.error)
     return at
 
 

@@ -249,7 +249,7 @@ def attempt(
     start = start_of(potentials_init, support)
     log: dict[str, Any] = {"method": method, "tol": tol}
     if method == "sinkhorn":
-        at = sinkhorn(problem, start, monitor)
+        at = sinkhorn(problem, start, monitor.proceed)
     else:
         algorithm = sinkhorn_newton_sparse if method == "sns-paper" else annealed_newton
         at, counts = algorithm(problem, start, monitor)
