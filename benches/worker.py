@@ -1,4 +1,4 @@
-"""A solver on its course: a process of its own, a clock of CPU time, and a verdict in any case.
+"""A solver on its course: a process for its package, a CPU clock, and a verdict in any case.
 
 A run that takes too long is stopped, in Python by an exception and in compiled code by the end of
 the process; a crash ends the process too. Both are results. The clock counts the CPU time of all
@@ -57,7 +57,7 @@ class OutOfTimeError(Exception):
     """Raised by the clock where Python runs."""
 
 
-# In the process of a solver
+# In the process of a package
 
 
 def serve(connection: Connection) -> None:
@@ -210,7 +210,7 @@ def _status(name: str) -> int:
 
 
 class Workers:
-    """One process for each solver, begun when it is needed and again when it has ended."""
+    """One process for each package, begun when it is needed and again when it has ended."""
 
     def __init__(self) -> None:
         self._running: dict[str, tuple[Any, Connection]] = {}
@@ -239,16 +239,16 @@ class Workers:
             note = f"not installed: pip install {solver.package}"
             ending: Verdict = {"status": "absent", "note": note, "seconds": [0.0]}
             return about(problem_of(task.problem), solver) | ending
-        if task.solver not in self._running:
-            self._running[task.solver] = _started()
-        process, connection = self._running[task.solver]
+        if solver.package not in self._running:
+            self._running[solver.package] = _started()
+        process, connection = self._running[solver.package]
         try:
             connection.send(task)
             if not connection.poll(START + HUNG * task.limit):
                 process.terminate()
             return connection.recv()
         except (EOFError, ConnectionError):
-            del self._running[task.solver]
+            del self._running[solver.package]
             process.join()
             ending = _obituary(process.exitcode, task.limit)
             return about(problem_of(task.problem), solver) | ending
