@@ -101,7 +101,7 @@ def entrants(some: Iterable[Race]) -> list[str]:
 
 
 def share(some: list[Race], truths: Iterable[bool]) -> float:
-    return sum(truths) / len(some)
+    return sum(truths) / len(some) if some else math.nan
 
 
 def profile(some: list[Race], name: str) -> list[float]:

@@ -1,13 +1,14 @@
 """Turn the JSON of pytest-benchmark into tables and figures, and hold two runs side by side.
 
 ``python benches/report.py benches/latest.json`` writes Markdown tables to standard output;
-``--figures DIR`` draws the figures, and writes a page with them and the tables, in a folder;
-``--readme README.md`` puts tables between the markers ``<!-- bench:ot -->`` and
-``<!-- /bench -->``, for every marked section of the file; ``--compare OLD.json`` says what became
-slower than in an older run, or in several, and ends with status 1 if anything did.
+of several files it takes the benchmarks together. ``--figures DIR`` draws the figures, and writes
+a page with them and the tables, in a folder; ``--readme README.md`` puts tables between the markers
+``<!-- bench:ot -->`` and ``<!-- /bench -->``, for every marked section of the file; ``--save FILE``
+keeps what all that is made of; ``--compare OLD.json`` says what became slower than in an older run,
+or in several, and ends with status 1 if anything did.
 
 A group of benchmarks belongs to the section before the slash of its name: "ot/assignment 500" to
-"ot". The section "summary" says who wins how often.
+"ot". The section "summary" says who wins how often, "profile" at which tolerance and what we lose.
 """
 
 import argparse
@@ -29,13 +30,16 @@ PAGE = "report.md"
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("results", type=Path, help="written by pytest --benchmark-json")
+    parser.add_argument(
+        "results", type=Path, nargs="+", help="written by pytest --benchmark-json, or by --save"
+    )
     parser.add_argument("--readme", type=Path, help="file whose marked sections are replaced")
     parser.add_argument("--figures", type=Path, help="folder for figures and a page with them")
+    parser.add_argument("--save", type=Path, help="file for the benchmarks, one a line")
     parser.add_argument("--compare", type=Path, nargs="+", metavar="OLD", help="older runs")
     options = parser.parse_args()
     try:
-        results = read(options.results)
+        results = together([read(path) for path in options.results])
         if options.compare is not None:
             return tell(compare.compare(results, *map(read, options.compare)))
         sections = markdown(results)
@@ -44,10 +48,12 @@ def main() -> int:
             options.readme.write_text(text, encoding="utf-8")
         if options.figures is not None:
             write_page(options.figures, results, sections)
+        if options.save is not None:
+            options.save.write_text(in_lines(results), encoding="utf-8")
     except (OSError, ValueError, ImportError) as error:
         sys.stderr.write(f"report: {error}\n")
         return 2
-    if options.readme is None and options.figures is None:
+    if options.readme is None and options.figures is None and options.save is None:
         sys.stdout.write("\n".join(sections.values()))
     return 0
 
@@ -61,6 +67,22 @@ def read(path: Path) -> dict[str, Any]:
     if not results.get("benchmarks"):
         raise ValueError(f"{path} holds no benchmarks: expected what pytest --benchmark-json wrote")
     return results
+
+
+def together(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the benchmarks of several runs under the head of the first."""
+    return runs[0] | {"benchmarks": [record for run in runs for record in run["benchmarks"]]}
+
+
+def in_lines(results: dict[str, Any]) -> str:
+    """Return JSON with a line for each benchmark, without what tables and comparisons ignore."""
+    records = [
+        {name: fact for name, fact in record.items() if name != "options"}
+        for record in results["benchmarks"]
+    ]
+    head = json.dumps(results | {"benchmarks": []}, indent=1)
+    lines = ",\n".join(json.dumps(record, separators=(",", ":")) for record in records)
+    return head.replace('"benchmarks": []', f'"benchmarks": [\n{lines}\n]') + "\n"
 
 
 def tell(found: compare.Comparison) -> int:
@@ -77,7 +99,8 @@ def write_page(folder: Path, results: dict[str, Any], sections: dict[str, str]) 
     drawn = draw(results["benchmarks"], folder)
     lines = ["# Benchmarks", ""]
     lines += [f"![{figure.caption}]({figure.path.name})\n" for figure in drawn]
-    order = sorted(sections, key=lambda name: name != "summary")  # who wins comes first
+    first = ("summary", "profile")  # who wins
+    order = sorted(sections, key=lambda name: name not in first)
     lines += [f"## {name}\n\n{sections[name]}" for name in order]
     (folder / PAGE).write_text("\n".join(lines), encoding="utf-8")
     sys.stdout.write(f"{folder / PAGE}: {len(sections)} sections, {len(drawn)} figures\n")

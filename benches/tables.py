@@ -21,7 +21,7 @@ from benches.records import (
 )
 
 NOTHING = "-"
-GRID = "profile"  # too many problems for a table each: `summary` says who won
+GRID = "profile"  # too many problems for a table each: its section says who won
 
 
 class Column(NamedTuple):
@@ -38,9 +38,9 @@ def markdown(results: dict[str, Any]) -> dict[str, str]:
     for group in by_group(records).values():
         if section(group[0]) != GRID:
             sections.setdefault(section(group[0]), []).append(table(title(group[0]), group))
-    run = races(records)
+    run = by_tolerance(races(records))
     if run:
-        sections["summary"] = [summary(run)]
+        sections |= {"summary": [summary(run)], GRID: [standings(run)]}
     measured = f"{machine(records[0])}, {results['datetime'][:10]}.\n" if records else ""
     return {name: "\n".join([*tables, measured]) for name, tables in sections.items()}
 
@@ -91,27 +91,41 @@ def fitted(records: list[Record]) -> str:
     return f"\nTime grows as: {'; '.join(laws)}.\n" if laws else ""
 
 
-def summary(run: list[Race]) -> str:
-    """Return what share of problems each entropic solver solves and wins, and what we lose."""
+def summary(run: dict[float, list[Race]]) -> str:
+    """Return what share of problems each entropic solver solves and wins, at each tolerance."""
+    rows = []
+    for name in entrants(race for some in run.values() for race in some):
+        solved, won, _ = zip(*(standing(name, some) for some in run.values()), strict=True)
+        rows.append((name, *solved, *won))
+    rows.sort(key=lambda row: row[1:], reverse=True)  # who solves most of the hardest comes first
+    tolerances = [f"{tol:.0e}" for tol in run]
+    headings = ["solver", *(f"solved to {tol}" for tol in tolerances)]
+    headings += [f"won at {tol}" for tol in tolerances]
+    return grid(headings, [[name, *map(percent, shares)] for name, *shares in rows])
+
+
+def standing(name: str, some: list[Race]) -> tuple[float, float, float]:
+    """Return the shares that a solver solves, wins, and is near the best on, of those it ran."""
+    mine = [race for race in some if name in race.entrants]
+    solved = share(mine, (math.isfinite(race.time(name)) for race in mine))
+    won = share(mine, (race.won(name) for race in mine))
+    return solved, won, share(mine, (race.ratio(name) <= NEAR for race in mine))
+
+
+def standings(run: dict[float, list[Race]]) -> str:
+    """Return all shares, tolerance by tolerance, and every problem that ours did not win."""
     texts = []
-    for tol, some in by_tolerance(run).items():
-        texts.append(f"**to {tol:.0e}, entropic solvers**\n\n{standings(some)}")
+    headings = ["solver", "problems", "solved", "beats other packages", f"within {NEAR:.0f} x"]
+    for tol, some in run.items():
+        rows = [
+            [name, str(sum(name in race.entrants for race in some))]
+            + [percent(part) for part in standing(name, some)]
+            for name in entrants(some)
+        ]
+        texts.append(f"**to {tol:.0e}, entropic solvers**\n\n{grid(headings, rows)}")
         if lost(some):
             texts.append(f"**to {tol:.0e}, not won**\n\n{defeats(some)}")
     return "\n".join(texts)
-
-
-def standings(some: list[Race]) -> str:
-    """Return each solver's shares, of the problems that it was made for."""
-    rows = []
-    for name in entrants(some):
-        mine = [race for race in some if name in race.entrants]
-        solved = share(mine, (math.isfinite(race.time(name)) for race in mine))
-        won = share(mine, (race.won(name) for race in mine))
-        near = share(mine, (race.ratio(name) <= NEAR for race in mine))
-        rows.append([name, str(len(mine)), f"{solved:.1%}", f"{won:.1%}", f"{near:.1%}"])
-    headings = ["solver", "problems", "solved", "beats other packages", f"within {NEAR:.0f} x"]
-    return grid(headings, rows)
 
 
 def defeats(some: list[Race]) -> str:
@@ -158,6 +172,10 @@ def of_floor(times: float) -> str:
     if math.isnan(times):
         return ""
     return f"{1 / times:.0%}" if times < 100 else "< 1%"
+
+
+def percent(part: float) -> str:
+    return "" if math.isnan(part) else f"{part:.1%}"
 
 
 def factor(times: float) -> str:

@@ -93,6 +93,7 @@ html_theme_options = {
 # Of the sections of the benchmarks, in the order in which they come.
 TITLES = {
     "summary": "Who wins how often",
+    "profile": "Tolerance by tolerance",
     "ot": "Transport",
     "sparse": "Sparse matrices",
     "recsys": "Recommenders",

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from benches.races import by_tolerance, entrants, lost, profile, races
-from benches.tables import summary
+from benches.tables import standings, summary
 
 TOL = 1e-9
 
@@ -85,8 +85,19 @@ def test_lost_races_are_listed_the_worst_first(hard):
     assert [race.group[0] for race in lost(hard)] == ["c", "b"]
 
 
-def test_the_summary_says_shares_and_reasons():
-    text = summary(races(RECORDS))
+def test_the_summary_says_what_each_solves_and_wins_at_each_tolerance():
+    header, _, first, *_ = summary(by_tolerance(races(RECORDS))).splitlines()
+    assert header == "| solver | solved to 1e-09 | solved to 1e-03 | won at 1e-09 | won at 1e-03 |"
+    assert first == "| ours, auto | 75.0% | 100.0% | 50.0% | 100.0% |"
+
+
+def test_who_did_not_run_at_a_tolerance_has_no_share_there():
+    lines = summary(by_tolerance(races(RECORDS))).splitlines()
+    assert "| RegOT ssns | 50.0% | - | 25.0% | - |" in lines
+
+
+def test_standings_say_shares_and_reasons():
+    text = standings(by_tolerance(races(RECORDS)))
     assert "| ours, auto | 4 | 75.0% | 50.0% | 50.0% |" in text
     assert "| POT log | 4 | 50.0% | 25.0% | 25.0% |" in text
     assert "| b, tol 1e-9 | 3 s | POT log | 1 s | 3 x |" in text

@@ -80,7 +80,7 @@ def test_what_went_wrong_is_a_row_in_words(tmp_path, status):
     good = record("ot/x", "ours, auto", 2.0, tol=1e-9, error=1e-10, status="solved")
     path = tmp_path / "latest.json"
     path.write_text(json.dumps({"datetime": "2026-11-20", "benchmarks": [wrong, good]}))
-    table = rows(run(path).stdout.partition("| solver | problems")[0])
+    table = rows(run(path).stdout.partition("| solver | solved")[0])
     assert table["rival"][-1] == WORDS[status]
     assert table["ours, auto"][-1] == "1 x"
     assert (table["rival"][0] == "-") == (status == "absent")
@@ -207,6 +207,20 @@ def test_marked_sections_are_replaced_and_nothing_else(results, tmp_path):
     assert readme.read_text(encoding="utf-8") == once
 
 
+def test_several_runs_are_kept_together(results, tmp_path):
+    other = tmp_path / "other.json"
+    more = [record("ot/second", "quick", 0.5, error=1e-12, tol=1e-9) | {"options": {"timer": "t"}}]
+    other.write_text(json.dumps({"datetime": "2026-11-19T22:00:00", "benchmarks": more}))
+    saved = tmp_path / "saved.json"
+    assert run(results, other, "--save", saved).returncode == 0
+    kept = json.loads(saved.read_text("utf-8"))
+    assert kept["datetime"] == "2026-11-20T22:00:00"
+    assert kept["benchmarks"][:-1] == RECORDS
+    assert kept["benchmarks"][-1] == {k: v for k, v in more[0].items() if k != "options"}
+    assert len(saved.read_text("utf-8").splitlines()) == len(RECORDS) + 6
+    assert "second" in run(saved).stdout
+
+
 def test_a_file_without_markers_is_an_error_and_stays(results, tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text("Nothing here\n")
@@ -226,5 +240,5 @@ def test_the_readme_shows_what_was_measured():
     assert report["replace_sections"](readme, sections) == readme
     assert "| ours, auto |" in readme
     figure = (root / re.search(r"!\[.*\]\((.*\.svg)\)", readme)[1]).read_text("utf-8")
-    problems = int(re.search(r"\| ours, auto \| (\d+) \|", sections["summary"])[1])
+    problems = int(re.search(r"\| ours, auto \| (\d+) \|", sections["profile"])[1])
     assert f"% of {problems} problems solved" in figure  # drawn of the same results
