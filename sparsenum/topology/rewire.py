@@ -334,17 +334,32 @@ def _best_of_all(
     blocks: Blocks, n: int, shape: tuple[int, int], dtype: Any
 ) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """Keep the n best of a stream: at most 2 n candidates (and one block) are held at a time."""
-    scores, places = np.empty(0), np.empty(0, np.int64)
-    worst = -np.inf
+    scores: list[NDArray[np.floating[Any]]] = []
+    places = [np.empty(0, np.int64)]
+    n_held, worst = 0, -np.inf
     for first, block in blocks:
         flat = block.ravel()
         hits = np.flatnonzero(flat > worst)
-        scores = np.concatenate([scores, flat[hits].astype(np.float64)])
-        places = np.concatenate([places, hits + first * shape[1]])
-        if scores.size > 2 * n or first + len(block) == shape[0]:
-            best = np.lexsort((places, -scores))[:n]
-            scores, places = scores[best], places[best]
-            worst = scores[-1] if scores.size == n > 0 else worst
-    places.sort()
-    starts = np.searchsorted(places, np.arange(shape[0] + 1) * shape[1])
-    return starts.astype(np.int64), (places % shape[1]).astype(dtype)
+        scores.append(flat[hits])
+        places.append(hits + first * shape[1])
+        n_held += hits.size
+        if n_held > 2 * n or first + len(block) == shape[0]:
+            candidates = np.concatenate(scores)
+            best = _first_best(candidates, n)
+            scores, places = [candidates[best]], [np.concatenate(places)[best]]
+            n_held = best.size
+            worst = scores[0].min() if n_held == n > 0 else worst
+    (kept,) = places
+    starts = np.searchsorted(kept, np.arange(shape[0] + 1) * shape[1])
+    return starts.astype(np.int64), (kept % shape[1]).astype(dtype)
+
+
+def _first_best(scores: NDArray[np.floating[Any]], n: int) -> NDArray[np.int64]:
+    """Return, in order, where the n best scores are, the first ones of those that tie."""
+    if n == 0 or scores.size <= n:
+        return np.arange(min(n, scores.size))
+    last = np.partition(scores, scores.size - n)[scores.size - n]
+    best = scores > last
+    ties = np.flatnonzero(scores == last)
+    best[ties[: n - np.count_nonzero(best)]] = True
+    return np.flatnonzero(best)
