@@ -60,8 +60,15 @@ def plain_graph(some: Problem, share: float = 0.25) -> Outcome:
     return Outcome(HistoryScores(matrix, ItemTables(graph, None)), graph.nnz, size)
 
 
-# The settings of ALS are the best of a handful, as its users would find them.
-ALS = {"ml1m_ultragcn": (5.0, 10.0), "gowalla": (20.0, 40.0)}
+# Regularisation and weight of ALS, the best of a grid on the pairs that the blend chooses by.
+ALS = {
+    "shop": (200.0, 40.0),
+    "ml1m_ultragcn": (50.0, 5.0),
+    "gowalla": (20.0, 40.0),
+    "yelp2018": (20.0, 40.0),
+    "amazon_sports": (50.0, 40.0),
+    "amazon_book_kgat": (20.0, 40.0),
+}
 FEW_ITEMS = ("shop", "ml1m_ultragcn")  # on whose catalogues a model of all pairs fits
 
 
@@ -102,5 +109,5 @@ def budgeted(name: str, share: float, **options: Any) -> Learner:
 
 
 def with_als(name: str, columns: int) -> Learner:
-    reg, alpha = ALS.get(name, (0.01, 1.0))
+    reg, alpha = ALS[name]
     return partial(als, columns=columns, reg=reg, alpha=alpha)
