@@ -8,7 +8,8 @@ keeps what all that is made of; ``--compare OLD.json`` says what became slower t
 or in several, and ends with status 1 if anything did.
 
 A group of benchmarks belongs to the section before the slash of its name: "ot/assignment 500" to
-"ot". The section "summary" says who wins how often, "profile" at which tolerance and what we lose.
+"ot". The section "summary" says who wins how often, "profile" at which tolerance and what we lose,
+"quality" what recommenders find.
 """
 
 import argparse
@@ -99,7 +100,7 @@ def write_page(folder: Path, results: dict[str, Any], sections: dict[str, str]) 
     drawn = draw(results["benchmarks"], folder)
     lines = ["# Benchmarks", ""]
     lines += [f"![{figure.caption}]({figure.path.name})\n" for figure in drawn]
-    first = ("summary", "profile")  # who wins
+    first = ("summary", "profile", "quality")  # who wins
     order = sorted(sections, key=lambda name: name not in first)
     lines += [f"## {name}\n\n{sections[name]}" for name in order]
     (folder / PAGE).write_text("\n".join(lines), encoding="utf-8")

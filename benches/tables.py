@@ -21,6 +21,7 @@ from benches.records import (
 )
 
 NOTHING = "-"
+QUALITY = "ndcg@20"
 GRID = "profile"  # too many problems for a table each: its section says who won
 
 
@@ -41,6 +42,9 @@ def markdown(results: dict[str, Any]) -> dict[str, str]:
     run = by_tolerance(races(records))
     if run:
         sections |= {"summary": [summary(run)], GRID: [standings(run)]}
+    judged = [record for record in records if section(record) == "recsys" and reached(record)]
+    if judged:
+        sections["quality"] = [quality(judged)]
     measured = f"{machine(records[0])}, {results['datetime'][:10]}.\n" if records else ""
     return {name: "\n".join([*tables, measured]) for name, tables in sections.items()}
 
@@ -142,6 +146,21 @@ def defeat(race: Race) -> list[str]:
     if not math.isfinite(time):
         return [mine, "none got there", "", ""]
     return [mine, rival, duration(time), factor(ours / time) if math.isfinite(ours) else ""]
+
+
+def quality(judged: list[Record]) -> str:
+    """Return how good each model's lists are on each set, and in how many bytes, the best first."""
+    sets = {title(group[0]).partition(",")[0]: group for group in by_group(judged).values()}
+    cells: dict[str, dict[str, str]] = {}
+    worth: dict[str, float] = {}  # of the best on each set, in sum
+    for name, group in sets.items():
+        best = max(record["extra_info"][QUALITY] for record in group)
+        for record in group:
+            found, size = record["extra_info"][QUALITY], memory(record["extra_info"]["bytes"])
+            cells.setdefault(solver(record), {})[name] = f"{found:.4f} in {size}"
+            worth[solver(record)] = worth.get(solver(record), 0.0) + found / best
+    order = sorted(cells, key=lambda who: -worth[who])
+    return grid([QUALITY, *sets], [[who, *(cells[who].get(n, "") for n in sets)] for who in order])
 
 
 def machine(record: Record) -> str:

@@ -207,6 +207,23 @@ def test_marked_sections_are_replaced_and_nothing_else(results, tmp_path):
     assert readme.read_text(encoding="utf-8") == once
 
 
+def test_models_are_ranked_by_quality_over_all_sets(tmp_path):
+    def model(name, group, ndcg, size):
+        return record(f"recsys/{group}, 3 x 4", name, 1.0, **{"ndcg@20": ndcg, "bytes": size})
+
+    some = [model("small", "films", 0.2, 5e3), model("large", "films", 0.25, 2e6)]
+    some.append(model("small", "books", 0.1, 7e3))
+    some.append(record("recsys/books, 3 x 4", "missing", 1.0, status="absent"))
+    path = tmp_path / "latest.json"
+    path.write_text(json.dumps({"datetime": "2026-11-20", "benchmarks": some}))
+    lines = run(path).stdout.splitlines()
+    at = lines.index("| ndcg@20 | films | books |")
+    assert lines[at + 2 : at + 4] == [
+        "| small | 0.2000 in 5 kB | 0.1000 in 7 kB |",
+        "| large | 0.2500 in 2 MB | - |",
+    ]
+
+
 def test_several_runs_are_kept_together(results, tmp_path):
     other = tmp_path / "other.json"
     more = [record("ot/second", "quick", 0.5, error=1e-12, tol=1e-9) | {"options": {"timer": "t"}}]
