@@ -1,11 +1,11 @@
 """Turn the JSON of pytest-benchmark into tables and figures, and hold two runs side by side.
 
-``python benches/report.py benches/latest.json`` writes Markdown tables to standard output;
-of several files it takes the benchmarks together. ``--figures DIR`` draws the figures, and writes
-a page with them and the tables, in a folder; ``--readme README.md`` puts tables between the markers
-``<!-- bench:ot -->`` and ``<!-- /bench -->``, for every marked section of the file; ``--save FILE``
-keeps what all that is made of; ``--compare OLD.json`` says what became slower than in an older run,
-or in several, and ends with status 1 if anything did.
+``python benches/report.py benches/latest.json`` writes Markdown tables to standard output; of
+several files it takes the benchmarks together, the last one of each. ``--figures DIR`` draws the
+figures, and writes a page with them and the tables, in a folder; ``--readme README.md`` puts
+tables between the markers ``<!-- bench:ot -->`` and ``<!-- /bench -->``, for every marked section
+of the file; ``--save FILE`` keeps what all that is made of; ``--compare OLD.json`` says what
+became slower than in an older run, or in several, and ends with status 1 if anything did.
 
 A group of benchmarks belongs to the section before the slash of its name: "ot/assignment 500" to
 "ot". The section "summary" says who wins how often, "profile" at which tolerance and what we lose,
@@ -40,7 +40,8 @@ def main() -> int:
     parser.add_argument("--compare", type=Path, nargs="+", metavar="OLD", help="older runs")
     options = parser.parse_args()
     try:
-        results = together([read(path) for path in options.results])
+        runs = [read(path) for path in options.results]
+        results = together(runs) if len(runs) > 1 else runs[0]
         if options.compare is not None:
             return tell(compare.compare(results, *map(read, options.compare)))
         sections = markdown(results)
@@ -71,8 +72,12 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def together(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the benchmarks of several runs under the head of the first."""
-    return runs[0] | {"benchmarks": [record for run in runs for record in run["benchmarks"]]}
+    """Return the benchmarks of several runs, the last one of each, under the head of the first."""
+    kept: list[dict[str, Any]] = []
+    for run in runs:
+        newer = {record["fullname"] for record in run["benchmarks"]}
+        kept = [record for record in kept if record["fullname"] not in newer] + run["benchmarks"]
+    return runs[0] | {"benchmarks": kept}
 
 
 def in_lines(results: dict[str, Any]) -> str:

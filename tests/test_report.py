@@ -224,18 +224,22 @@ def test_models_are_ranked_by_quality_over_all_sets(tmp_path):
     ]
 
 
-def test_several_runs_are_kept_together(results, tmp_path):
-    other = tmp_path / "other.json"
-    more = [record("ot/second", "quick", 0.5, error=1e-12, tol=1e-9) | {"options": {"timer": "t"}}]
-    other.write_text(json.dumps({"datetime": "2026-11-19T22:00:00", "benchmarks": more}))
+def test_several_runs_are_kept_together_the_last_of_each_benchmark(tmp_path):
+    def named(full, *given, **info):
+        return record(*given, **info) | {"fullname": full, "options": {"timer": "t"}}
+
+    files = [tmp_path / "old.json", tmp_path / "new.json"]
+    stays, goes = named("a", "ot/a", "quick", 0.5), named("b", "ot/b", "quick", 0.5)
+    comes = named("b", "ot/b", "quick", 0.25)
+    for path, some in zip(files, ([goes, stays], [comes]), strict=True):
+        path.write_text(json.dumps({"datetime": path.stem, "benchmarks": some}))
     saved = tmp_path / "saved.json"
-    assert run(results, other, "--save", saved).returncode == 0
+    assert run(*files, "--save", saved).returncode == 0
     kept = json.loads(saved.read_text("utf-8"))
-    assert kept["datetime"] == "2026-11-20T22:00:00"
-    assert kept["benchmarks"][:-1] == RECORDS
-    assert kept["benchmarks"][-1] == {k: v for k, v in more[0].items() if k != "options"}
-    assert len(saved.read_text("utf-8").splitlines()) == len(RECORDS) + 6
-    assert "second" in run(saved).stdout
+    assert kept["datetime"] == "old"
+    without = [{k: v for k, v in one.items() if k != "options"} for one in (stays, comes)]
+    assert kept["benchmarks"] == without
+    assert len(saved.read_text("utf-8").splitlines()) == len(without) + 5
 
 
 def test_a_file_without_markers_is_an_error_and_stays(results, tmp_path):
