@@ -3,9 +3,9 @@
 A time is the lower quartile of its rounds: other work on the machine only adds, and the least of
 them may be luck. What all benchmarks have in common, the median of the ratios new / old, is the
 machine's doing and divided out. What is left counts as slower beyond three times its noise, and
-never below a fifth. The noise has three parts: how well a benchmark's own rounds tell its quartile,
-the scatter of all ratios, and, with several older runs, how much these differ: where the machine is
-shared, that is the part that no single run can know.
+never below a fifth. The noise has three parts: how well a benchmark's own rounds tell its
+quartile, the scatter of all ratios of its section, and, with several older runs, how much these
+differ: where the machine is shared, that is the part that no single run can know.
 
 Peers and floors are the control: their code stays the same. They are part of the drift and of the
 scatter and never a regression; how many of them look slower is said, as the rate of false alarms.
@@ -17,15 +17,18 @@ from collections.abc import Iterable
 from statistics import median
 from typing import Any, NamedTuple
 
-from benches.records import TICK, WORDS, Record, is_peer, reached, status
+from benches.records import TICK, WORDS, Record, is_peer, reached, section, status
 
 FLOOR = math.log(1.2)  # a smaller change is none
 NOISES = 3.0  # of which a change must be larger
 # Without other rounds to tell: a run of seconds differs from the next by about so much.
 SPREAD_OF_ONE = 0.08
+ENOUGH = 10  # benchmarks of a section to tell their scatter; fewer have that of all
 NORMAL_80 = 1.28  # standard deviations, within which four fifths of a normal distribution lie
 SHOWN = math.log(1.5)  # a slow-down that a benchmark should be able to show
 QUALITY = ("recall@20", "ndcg@20")
+MOST = 8  # names in a sentence
+ALL = "all"
 LOSS = 0.01  # share of the quality that may go: what another order of sums can do
 MACHINE = ("cpu", "python", "numpy", "numba", "threads")
 
@@ -53,11 +56,14 @@ class Change(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """All benchmarks that the runs share, the machine's drift, and what only the old run has."""
+    """All benchmarks that the runs share, the machine's drift, and what only the old run has.
+
+    The scatter of the ratios is by section, that of all under ALL.
+    """
 
     changes: list[Change]
     drift: float
-    scatter: float
+    scatter: dict[str, float]
     gone: list[str]
     machines: list[str]
 
@@ -88,10 +94,16 @@ def compare(new: dict[str, Any], *old: dict[str, Any]) -> Comparison:
     timed = [name for name in names if all(reached(run[name]) for run in (after, *before))]
     ratios = [_ratios(after, run, timed) for run in before]
     excess = {name: [ratio[name] for _, ratio in ratios] for name in timed}
-    scatter = _scatter(map(median, excess.values()))
+    scatter = _scatters({name: median(ratio) for name, ratio in excess.items()}, after)
     return Comparison(
         [
-            _change(name, after[name], [run[name] for run in before], excess.get(name), scatter)
+            _change(
+                name,
+                after[name],
+                [run[name] for run in before],
+                excess.get(name),
+                scatter.get(section(after[name]), scatter[ALL]),
+            )
             for name in names
         ],
         median(drift for drift, _ in ratios),
@@ -124,6 +136,15 @@ def _ratios(
     found = {name: math.log(_time(after[name]) / _time(before[name])) for name in names}
     drift = median(found.values()) if found else 0.0
     return drift, {name: ratio - drift for name, ratio in found.items()}
+
+
+def _scatters(ratios: dict[str, float], after: dict[str, Record]) -> dict[str, float]:
+    """Return the scatter of the ratios of each section that is large enough, and of all."""
+    found: dict[str, list[float]] = {}
+    for name, ratio in ratios.items():
+        found.setdefault(section(after[name]), []).append(ratio)
+    large = {name: _scatter(some) for name, some in found.items() if len(some) >= ENOUGH}
+    return large | {ALL: _scatter(ratios.values())}
 
 
 def _scatter(ratios: Iterable[float]) -> float:
@@ -172,7 +193,9 @@ def in_words(found: Comparison) -> str:
     factor = math.exp(found.drift)
     lines = [
         f"{len(found.changes)} benchmarks compared; the machine's drift {factor:.2f} x is "
-        f"divided out, ratios scatter by {found.scatter:.0%}."
+        f"divided out, ratios scatter by "
+        + ", ".join(f"{scatter:.0%} in {name}" for name, scatter in found.scatter.items())
+        + "."
     ]
     if found.peers:
         alarms = sum(change.slower for change in found.peers)
@@ -181,10 +204,11 @@ def in_words(found: Comparison) -> str:
     if found.gone:
         lines.append(f"Only in the old run: {', '.join(found.gone)}.")
     if found.blind:
-        names = ", ".join(change.name.rpartition("::")[2] for change in found.blind)
+        names = [change.name.rpartition("::")[2] for change in found.blind]
+        others = f", and {len(names) - MOST} others" if len(names) > MOST else ""
         lines.append(
-            f"Too noisy to show a slow-down of {math.exp(SHOWN):.1f} x: {len(found.blind)} "
-            f"({names}). More than one older run tells more."
+            f"Too noisy to show a slow-down of {math.exp(SHOWN):.1f} x: {len(names)} "
+            f"({', '.join(names[:MOST])}{others}). More than one older run tells more."
         )
     lines.append("")
     lines += _listed("Regressions", found.regressions)

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from statistics import median as median_of
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benches.growth import break_even, growths
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 6.6, 4.8  # inches of a panel
 FAR = 1000.0  # times the fastest, where profiles end
 WORTH_DRAWING = 0.6  # of the best quality: what is worse would crowd the rest
+LETTERS = 64  # of a line below a panel
 DENSE = "dense BLAS"
 
 
@@ -175,7 +177,7 @@ def draw_growth(axes: "Axes", name: str, group: list[Record]) -> None:
     axes.set_xlabel(laws[0].quantity if laws else "")
     axes.set_xticks(sorted({size for law in laws for size in law.sizes}))
     axes.minorticks_off()
-    _ticks(axes.xaxis, "{:,.0f}")
+    axes.xaxis.set_major_formatter(lambda value, _: _count(value))
     name_ends(axes, curves)
 
 
@@ -196,12 +198,13 @@ def draw_quality(axes: "Axes", name: str, group: list[Record]) -> None:
     axes.set(xscale="log", xlabel="bytes of the tables", ylabel="ndcg@20")
     axes.set_title(name.partition(",")[0])
     axes.margins(0.18, 0.12)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
     axes.xaxis.set_major_formatter(lambda value, _: memory(value))
     axes.xaxis.set_minor_formatter(NullFormatter())
     below = [f"{who} {y:.3f}" for (_, y), who in points.items() if y < least]
     if below:
-        note(axes, f"below: {', '.join(below)}", (0.0, 0.0))
+        lower = fill(f"Lower: {'; '.join(below)}", LETTERS)
+        axes.set_xlabel(f"{axes.get_xlabel()}\n{lower}")
     name_points(axes, shown, colours)
 
 
@@ -228,6 +231,13 @@ def draw_sparsity(axes: "Axes", name: str, group: list[Record]) -> None:
 
 def _line(look: Look) -> dict[str, Any]:
     return {"color": look.colour, "linestyle": look.style, "linewidth": look.width}
+
+
+def _count(value: float) -> str:
+    for unit, scale in (("M", 1e6), ("k", 1e3)):
+        if value >= scale:
+            return f"{value / scale:.3g}{unit}"
+    return f"{value:,.0f}"
 
 
 def _ticks(axis: Any, style: str) -> None:

@@ -155,7 +155,7 @@ def test_figures_show_what_there_is_and_stand_in_a_page(tmp_path):
         "profile-1e-03": ["ours, auto"],
         "accuracy-grid": ["ours, auto", "The median problem"],
         "accuracy": ["some case", "violation of the marginals"],
-        "scale": ["products", "nnz", "1,000"],
+        "scale": ["products", "nnz", "1k"],
         "quality": ["blend", "dense tables", "ndcg@20"],
         "sparsity": ["spmv, 9 x 9", "times as fast as dense BLAS", "ours, even at 20 %"],
     }
