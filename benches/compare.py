@@ -1,15 +1,16 @@
 """Tell a slower program from a noisy machine: a run of benchmarks beside older ones.
 
 A time is the lower quartile of its rounds: other work on the machine only adds, and the least of
-them may be luck. What all benchmarks have in common, the median of the ratios new / old, is the
-machine's doing and divided out. What is left counts as slower beyond three times its noise, and
-never below a fifth. The noise has three parts: how well a benchmark's own rounds tell its
-quartile, the scatter of all ratios of its section, and, with several older runs, how much these
-differ: where the machine is shared, that is the part that no single run can know.
+them may be luck. Peers and floors are the control, as no change of ours can make them slower: the
+median of their ratios new / old is the machine's doing and divided out. What is left counts as
+slower beyond three times its noise, and never below a fifth. The noise has three parts: how well a
+benchmark's own rounds tell its quartile, the scatter of the control in its section, and, with
+several older runs, how much these differ: where the machine is shared, that is the part that no
+single run can know.
 
-Peers and floors are the control: their code stays the same. They are part of the drift and of the
-scatter and never a regression; how many of them look slower is said, as the rate of false alarms.
-A change that slows down more than half of all benchmarks alike passes for a slower machine.
+How many of the control look slower is said, as the rate of false alarms. Where it is too small all
+benchmarks take its place, and a change that slows down more than half of them alike passes for a
+slower machine.
 """
 
 import math
@@ -134,17 +135,26 @@ def _ratios(
 ) -> tuple[float, dict[str, float]]:
     """Return the drift between two runs, and what each benchmark differs by without it."""
     found = {name: math.log(_time(after[name]) / _time(before[name])) for name in names}
-    drift = median(found.values()) if found else 0.0
+    drift = median(found[name] for name in _control(found, after)) if found else 0.0
     return drift, {name: ratio - drift for name, ratio in found.items()}
 
 
 def _scatters(ratios: dict[str, float], after: dict[str, Record]) -> dict[str, float]:
     """Return the scatter of the ratios of each section that is large enough, and of all."""
-    found: dict[str, list[float]] = {}
-    for name, ratio in ratios.items():
-        found.setdefault(section(after[name]), []).append(ratio)
-    large = {name: _scatter(some) for name, some in found.items() if len(some) >= ENOUGH}
-    return large | {ALL: _scatter(ratios.values())}
+    found: dict[str, list[float]] = {ALL: []}
+    for name in _control(ratios, after):
+        for group in (section(after[name]), ALL):
+            found.setdefault(group, []).append(ratios[name])
+    return {
+        name: _scatter(some) for name, some in found.items() if name == ALL or len(some) >= ENOUGH
+    }
+
+
+def _control(names: Iterable[str], after: dict[str, Record]) -> list[str]:
+    """Return what a change of ours cannot move, peers and floors, or all if these are too few."""
+    names = list(names)
+    peers = [name for name in names if is_peer(after[name])]
+    return peers if len(peers) >= ENOUGH else names
 
 
 def _scatter(ratios: Iterable[float]) -> float:
@@ -161,11 +171,13 @@ def _time(record: Record) -> float:
 
 
 def _doubt(record: Record) -> float:
-    """Return how far off the quartile of the rounds may be, as a share of it."""
+    """Return how far off the quartile of the rounds may be, as a share of it.
+
+    Few rounds may lie close together by luck.
+    """
     stats = record["stats"]
-    if stats["rounds"] < 2:
-        return SPREAD_OF_ONE
-    return float(stats["iqr"]) / math.sqrt(stats["rounds"]) / _time(record)
+    spread = max(float(stats["iqr"]) / _time(record), SPREAD_OF_ONE)
+    return spread / math.sqrt(stats["rounds"])
 
 
 def _lost(before: Record, after: Record) -> str:

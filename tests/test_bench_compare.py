@@ -53,6 +53,31 @@ def test_a_planted_slow_down_is_found_alone_on_a_machine_of_another_speed(rounds
         assert found.blind == []
 
 
+def test_what_became_slower_all_together_is_found_beside_peers():
+    def with_peers(run):
+        for record in run["benchmarks"][::2]:
+            record["extra_info"]["solver"] = "POT"
+        return run
+
+    new = run_of(1, drift=1.8)
+    for which in range(1, N, 2):
+        new = slowed(new, which, 1.5)
+    found = compare(with_peers(new), with_peers(run_of(0)))
+    assert names(found.regressions) == [f"bench.py::test[{k}]" for k in range(1, N, 2)]
+    assert found.scatter["ot"] < 0.1
+
+
+def test_sections_have_a_scatter_of_their_own_if_they_are_large_enough():
+    old, new = run_of(0), run_of(1)
+    for k in range(N - 12, N):
+        old["benchmarks"][k]["group"] = new["benchmarks"][k]["group"] = f"sparse/{k}"
+        new = slowed(new, k, 2.0 if k % 2 else 0.5)
+    found = compare(new, old)
+    assert set(found.scatter) == {"ot", "sparse", "all"}
+    assert found.scatter["ot"] < 0.1 < 0.4 < found.scatter["sparse"]
+    assert found.regressions == []
+
+
 @pytest.mark.parametrize("rounds", [1, 9])
 def test_unchanged_runs_are_quiet(rounds):
     old = run_of(0, rounds=rounds)
