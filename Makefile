@@ -57,7 +57,8 @@ test-torch: $(VENV)/torch.stamp
 test-cuda-compile: $(VENV)/cuda.stamp
 	$(BIN)/python tests/compile_cuda.py
 
-# Under ten minutes; with FULL=1 all problems and peers, two hours. What fails does not take the report along.
+# Under ten minutes; with FULL=1 all problems and peers, two hours.
+# What fails does not take the report along.
 bench: $(VENV)/bench.stamp
 	status=0; \
 	$(BIN)/python -m pytest benches --benchmark-only --benchmark-columns=min,median,iqr,rounds \

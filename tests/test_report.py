@@ -263,3 +263,32 @@ def test_the_readme_shows_what_was_measured():
     figure = (root / re.search(r"!\[.*\]\((.*\.svg)\)", readme)[1]).read_text("utf-8")
     problems = int(re.search(r"\| ours, auto \| (\d+) \|", sections["profile"])[1])
     assert f"% of {problems} problems solved" in figure  # drawn of the same results
+
+
+def test_the_reproduction_page_says_what_was_measured():
+    root = REPORT.parents[1]
+    page = (root / "docs" / "reproduction.md").read_text("utf-8")
+    results = json.loads((root / "benches" / "results.json").read_text("utf-8"))
+    cases = {"assignment": [], "MNIST squared": [], "MNIST L1": []}
+    for one in results["benchmarks"]:
+        case = re.match(
+            r"ot/(assignment|MNIST squared|MNIST L1)\b.*(500 x 500|116 x 165)", one["group"]
+        )
+        solver = one["extra_info"]["solver"]
+        if case and solver in (
+            "ours, SNS as published",
+            "ours, Sinkhorn",
+            "POT ot.emd, no entropy",
+        ):
+            cases[case[1]].append((one["stats"]["median"], one["extra_info"].get("iterations")))
+    times = [[seconds for seconds, _ in case] for case in cases.values()]
+    counts = [[f"{count:,}" for _, count in case[:2]] for case in cases.values()]
+    assert all(f"| {sns} and {sinkhorn}" in page for sns, sinkhorn in counts)
+    (a, slow, _), (b, middle, _), (c, other, _) = times
+    assert f"{1e3 * a:.1f} ms, and {slow:.2f} s for our fused Sinkhorn" in page
+    assert (
+        f"{1e3 * b:.1f} ms and {1e3 * middle:.0f} ms; {1e3 * c:.1f} ms and {1e3 * other:.0f} ms"
+        in page
+    )
+    exact = [1e3 * case[2] for case in times]
+    assert "takes {:.1f}, {:.1f} and {:.1f} ms".format(*exact) in page
