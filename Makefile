@@ -51,7 +51,7 @@ test: $(VENV)/test.stamp
 
 # The tests that `make test` skips where torch is missing.
 test-torch: $(VENV)/torch.stamp
-	$(BIN)/python -m pytest tests/test_ot_tensors.py
+	$(BIN)/python -m pytest tests/transport/test_ot_tensors.py
 
 # The CUDA kernels for real chips, on any machine; `pytest --gpu` runs them where there is one.
 test-cuda-compile: $(VENV)/cuda.stamp

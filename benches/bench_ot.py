@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from benches.problems import GRID, README, REG, TOL, TOLERANCES
-from benches.solvers import BATCH, SINGLE
-from benches.worker import CLOCK, PRESENT, THREADS, Task, Verdict, Workers
+from benches.transport.problems import GRID, README, REG, TOL, TOLERANCES
+from benches.transport.solvers import BATCH, SINGLE
+from benches.transport.worker import CLOCK, PRESENT, THREADS, Task, Verdict, Workers
 
 TABLE_LIMIT = 2.5  # seconds for one run of a solver: `make bench` is to end in minutes
 GRID_LIMIT = 2.0

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from benches.peers import missing, products
-from benches.public_sets import Outcome, Problem, problem
-from benches.recommenders import learners, plan
-from benches.records import ABSENT
+from benches.recommending.peers import missing, products
+from benches.recommending.public_sets import Outcome, Problem, problem
+from benches.recommending.recommenders import learners, plan
+from benches.reporting.records import ABSENT
 from recsys import ItemBlend
-from recsys.ranking import ranking_metrics
-from recsys.toplists import top_items
+from recsys.evaluation.metrics import ranking_metrics
+from recsys.scores.toplists import top_items
 
 pytestmark = pytest.mark.benchmark(timer=time.process_time)
 

@@ -17,8 +17,8 @@ import scipy.sparse.linalg
 from scipy.sparse import csr_array, diags_array
 from threadpoolctl import threadpool_limits
 
-from benches.figures import DENSE
-from benches.records import FLOOR
+from benches.reporting.figures import DENSE
+from benches.reporting.records import FLOOR
 from sparsenum.sparse import CSR, cg, row_top_k, spmm, spmv, spmv_t
 from sparsenum.topology import rewire
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from benches.records import FLOOR
+from benches.reporting.records import FLOOR
 
 ROUNDS = 3
 ALONE = {f"POT_BACKEND_DISABLE_{name}": "1" for name in ("PYTORCH", "JAX", "CUPY", "TENSORFLOW")}

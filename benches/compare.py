@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from statistics import median
 from typing import Any, NamedTuple
 
-from benches.records import TICK, WORDS, Record, is_peer, reached, section, status
+from benches.reporting.records import TICK, WORDS, Record, is_peer, reached, section, status
 
 FLOOR = math.log(1.2)  # a smaller change is none
 NOISES = 3.0  # of which a change must be larger

@@ -294,7 +294,7 @@ def stacks(count: int, n: int, clock: Clock) -> list[dict[str, Any]]:
 def passes(n: int) -> dict[str, float]:
     """Return the bytes a second of a copy, and of the two passes of an iteration, reading alone."""
     from sparsenum import _cuda as device
-    from sparsenum.ot.device import DeviceProblem
+    from sparsenum.ot.solvers.on_cuda import DeviceProblem
 
     M, masses = device.to_device(np.random.default_rng(0).random((n, n))), np.full(n, 1 / n)
     other, problem = device.empty((n, n)), DeviceProblem(M, masses, masses, 1e-2)

@@ -23,7 +23,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benches import compare
-from benches.tables import markdown
+from benches.reporting.tables import markdown
 
 SECTION = re.compile(r"(<!-- bench:(?P<name>[\w-]+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 PAGE = "report.md"
@@ -99,7 +99,7 @@ def tell(found: compare.Comparison) -> int:
 
 def write_page(folder: Path, results: dict[str, Any], sections: dict[str, str]) -> None:
     """Draw the figures into a folder, and write a page with them and all tables."""
-    from benches.figures import draw
+    from benches.reporting.figures import draw
 
     folder.mkdir(parents=True, exist_ok=True)
     drawn = draw(results["benchmarks"], folder)

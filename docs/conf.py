@@ -107,8 +107,8 @@ TITLES = {
 
 def write_benchmarks() -> None:
     """Write what `benches/results.json` holds where the page of the benchmarks takes it."""
-    from benches.figures import draw
     from benches.report import markdown
+    from benches.reporting.figures import draw
 
     results = json.loads((ROOT / "benches" / "results.json").read_text("utf-8"))
     sections = markdown(results)

@@ -12,12 +12,12 @@ from pathlib import Path
 import polars as pl
 
 from recsys import Interactions, ItemBlend, Popularity, SparseMF, leave_last
-from recsys.budget import parse_budget
+from recsys.data.table import open_table
+from recsys.data.validation import pairs_to_choose_by
 from recsys.datasets import shop
 from recsys.plot import training_figure
-from recsys.recommender import Recommender
-from recsys.table import open_table
-from recsys.validation import pairs_to_choose_by
+from recsys.serving.recommender import Recommender
+from recsys.storage.budget import parse_budget
 from sparsenum.progress import Progress
 
 K = 20

@@ -1,18 +1,18 @@
 """Recommenders trained from a table under a fixed parameter budget."""
 
-from recsys.als import SparseALS
-from recsys.dense import dense_mf
-from recsys.interactions import Interactions, ReadReport
-from recsys.items.blend import ItemBlend
+from recsys.blend.blend import ItemBlend
+from recsys.data.interactions import Interactions, ReadReport
+from recsys.data.split import leave_last
+from recsys.factors.dense_mf import dense_mf
+from recsys.factors.lightgcn import LightGCN
+from recsys.factors.sparse_als import SparseALS
+from recsys.factors.sparse_mf import SparseMF
 from recsys.items.ease import EASE
 from recsys.items.knn import ItemKNN
+from recsys.items.popularity import Popularity
 from recsys.items.sansa import SANSA
-from recsys.lightgcn import LightGCN
 from recsys.loading import load
-from recsys.models import SparseMF
-from recsys.popularity import Popularity
-from recsys.recipes import Recipe, Schedule
-from recsys.split import leave_last
+from sparsenum.topology.recipe import Recipe, Schedule
 
 __all__ = [
     "EASE",

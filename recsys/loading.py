@@ -3,15 +3,15 @@
 import os
 from typing import get_args
 
-from recsys import storage
-from recsys.als import SparseALS
-from recsys.items.blend import ItemBlend
+from recsys.blend.blend import ItemBlend
+from recsys.factors.lightgcn import LightGCN
+from recsys.factors.sparse_als import SparseALS
+from recsys.factors.sparse_mf import SparseMF
 from recsys.items.ease import EASE
 from recsys.items.knn import ItemKNN
+from recsys.items.popularity import Popularity
 from recsys.items.sansa import SANSA
-from recsys.lightgcn import LightGCN
-from recsys.models import SparseMF
-from recsys.popularity import Popularity
+from recsys.storage import files as storage
 
 Model = ItemBlend | SparseMF | LightGCN | SparseALS | ItemKNN | EASE | SANSA | Popularity
 

@@ -80,7 +80,7 @@ def _has_layer(module: str) -> bool:
 
 def _cache() -> dict[str, Fact]:
     """Ask a kernel where its machine code is kept, since numba chooses a folder for each file."""
-    from sparsenum.ot import _cpu
+    from sparsenum.ot.problems import _cpu
 
     stats = getattr(_cpu.plan, "stats", None)  # absent under NUMBA_DISABLE_JIT=1
     folder = stats.cache_path if stats else None

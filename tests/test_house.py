@@ -70,7 +70,7 @@ def test_import_stays_light(package, heavy):
 def test_without_a_cache_the_kernels_still_run(environment):
     code = (
         "from sparsenum import ot, _numba\n"
-        "from sparsenum.ot import _cpu\n"
+        "from sparsenum.ot.problems import _cpu\n"
         "result = ot.solve([[0.0, 1.0], [1.0, 0.0]], reg=0.5)\n"
         "print(type(_cpu.row_update._cache).__name__, result.plan.sum())"
     )

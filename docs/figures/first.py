@@ -4,8 +4,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import recsys
+from recsys.data import pairs_to_choose_by
 from recsys.datasets import shop
-from recsys.validation import pairs_to_choose_by
 from sparsenum import ot
 from sparsenum.plot import COLOURS, STYLE
 

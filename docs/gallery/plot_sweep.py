@@ -13,8 +13,8 @@ stops paying.
 import matplotlib.pyplot as plt
 
 import recsys
+from recsys.data import pairs_to_choose_by
 from recsys.datasets import shop
-from recsys.validation import pairs_to_choose_by
 
 columns = {"user": "customer", "item": "product"}
 before, after = recsys.leave_last(shop(), **columns, time="time", fraction=0.2)

@@ -1,1 +1,1 @@
-"""Recommenders without parameters of users: what somebody took says what else to show."""
+"""Models of items alone, which serve any history of a user."""

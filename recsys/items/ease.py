@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
-from recsys.budget import parse_budget
-from recsys.interactions import Interactions
+from recsys.data.interactions import Interactions
 from recsys.items.neighbours import Neighbours
+from recsys.storage.budget import parse_budget
 from sparsenum._check import positive, require_memory
 from sparsenum.sparse import CSR, rows_times_sparse, transpose
 

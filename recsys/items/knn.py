@@ -4,7 +4,7 @@ from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
-from recsys.interactions import Interactions
+from recsys.data.interactions import Interactions
 from recsys.items.neighbours import Neighbours
 from sparsenum._check import choice, positive, whole
 from sparsenum.sparse import CSR, row_top_k, rows_times_sparse, transpose

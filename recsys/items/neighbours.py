@@ -8,11 +8,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys import storage
-from recsys.factors import take_rows
-from recsys.interactions import Interactions
-from recsys.items.based import ItemBased
-from recsys.table import Source
+from recsys.data.interactions import Interactions
+from recsys.data.table import Source
+from recsys.items.item_based import ItemBased
+from recsys.scores.factor_scores import take_rows
+from recsys.storage import files as storage
 from sparsenum.sparse import CSR, rows_times_sparse
 
 

@@ -7,11 +7,11 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recsys.budget import parse_budget
-from recsys.factors import take_rows
-from recsys.interactions import Interactions
+from recsys.data.interactions import Interactions
 from recsys.items import _cpu_sansa
 from recsys.items.ease import BLOCK, EASE, normalised
+from recsys.scores.factor_scores import take_rows
+from recsys.storage.budget import parse_budget
 from sparsenum.sparse import CSR, rows_times_sparse, spmv, transpose
 from sparsenum.topology import allocate
 

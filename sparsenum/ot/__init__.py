@@ -1,14 +1,14 @@
 """Entropic optimal transport."""
 
-from sparsenum.ot.barycenter import barycenter
-from sparsenum.ot.batch import solve_batch
-from sparsenum.ot.batch_solution import BatchSolution
-from sparsenum.ot.compat import sinkhorn, sinkhorn2
-from sparsenum.ot.divergence import Divergence, sinkhorn_divergence
-from sparsenum.ot.monitor import Step
-from sparsenum.ot.sample import solve_sample
-from sparsenum.ot.solution import Solution
-from sparsenum.ot.solve import solve
+from sparsenum.ot._barycenter import barycenter
+from sparsenum.ot._batch import solve_batch
+from sparsenum.ot._compat import sinkhorn, sinkhorn2
+from sparsenum.ot._divergence import Divergence, sinkhorn_divergence
+from sparsenum.ot._sample import solve_sample
+from sparsenum.ot._solve import solve
+from sparsenum.ot.solutions.solution import Solution
+from sparsenum.ot.solvers.monitor import Step
+from sparsenum.ot.stacks.solution import BatchSolution
 
 __all__ = [
     "BatchSolution",

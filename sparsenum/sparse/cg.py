@@ -134,7 +134,7 @@ def _on_cuda(
     rtol: float,
     max_iter: int | None,
 ) -> CGResult:
-    from sparsenum.sparse import device
+    from sparsenum.sparse import on_cuda as device
 
     if not isinstance(A, CSR):
         raise TypeError(f"A must be a CSR with device='cuda': got {type(A).__name__}")

@@ -193,7 +193,7 @@ def transpose(A: CSR, *, device: Device = "cpu") -> CSR:
         The transpose, columns sorted. Cost O(n + m + nnz).
     """
     if on_cuda_with(device, A=A):
-        from sparsenum.sparse import device as there
+        from sparsenum.sparse import on_cuda as there
 
         turned = there.transpose(A.to(device))
         return turned if lives_on_cuda(A.indices) else turned.to("cpu")

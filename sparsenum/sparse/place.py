@@ -32,7 +32,7 @@ def moved(device: str, *arrays: Any) -> tuple[Any, ...]:
 
 def _sent(x: Any) -> Any:
     from sparsenum import _cuda
-    from sparsenum.sparse.device import vector
+    from sparsenum.sparse.on_cuda import vector
 
     return vector(0, x.dtype) if x.shape == (0,) else _cuda.to_device(x)
 

@@ -50,7 +50,7 @@ def spmv(A: CSR, x: ArrayLike, *, device: Device = "cpu") -> Array:
         If the length of `x` is not the number of columns of `A`.
     """
     if on_cuda_with(device, A=A, x=x):
-        from sparsenum.sparse import device as there
+        from sparsenum.sparse import on_cuda as there
 
         given = _operand(x, "x", A, 1, A.shape[1], device)
         product: Array = in_kind(there.spmv(A.to(device), given), x)
@@ -86,7 +86,7 @@ def spmv_t(A: CSR, y: ArrayLike, *, device: Device = "cpu") -> Array:
         If the length of `y` is not the number of rows of `A`.
     """
     if on_cuda_with(device, A=A, y=y):
-        from sparsenum.sparse import device as there
+        from sparsenum.sparse import on_cuda as there
 
         # Threads that scatter at once would add in another order each time.
         given = _operand(y, "y", A, 1, A.shape[0], device)
@@ -122,7 +122,7 @@ def spmm(A: CSR, X: ArrayLike, *, device: Device = "cpu") -> Array:
         If `X` has not as many rows as `A` has columns.
     """
     if on_cuda_with(device, A=A, X=X):
-        from sparsenum.sparse import device as there
+        from sparsenum.sparse import on_cuda as there
 
         given = _operand(X, "X", A, 2, A.shape[1], device)
         product: Array = in_kind(there.spmm(A.to(device), given), X)

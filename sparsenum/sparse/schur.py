@@ -71,7 +71,7 @@ def schur_cg(
     weight, b = _sides(Q, weight, b, device)
     cap = 10 * b.size if max_iter is None else whole(max_iter, "max_iter")
     if on_device:
-        from sparsenum.sparse.device import schur_result
+        from sparsenum.sparse.on_cuda import schur_result
 
         found = schur_result(Q.to(device), weight, b, float(rtol), cap)
         return replace(found, x=in_kind(found.x, like))

@@ -37,7 +37,7 @@ def row_top_k(scores: ArrayLike, k: int, *, device: Device = "cpu") -> ELL:
         If `k` is below 1 or above the number of columns.
     """
     if on_cuda_with(device, scores=scores):
-        from sparsenum.sparse import device as there
+        from sparsenum.sparse import on_cuda as there
 
         given = operand(scores, "scores", 2, float_type(scores))
         columns, best = there.row_top_k(given, whole(k, "k", lower=1, upper=given.shape[1]))

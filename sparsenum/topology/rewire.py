@@ -48,7 +48,7 @@ class Rewiring:
         What is moved is where `state` is: on a CUDA device too.
         """
         if lives_on_cuda(state) or lives_on_cuda(self.source):
-            from sparsenum.topology import device
+            from sparsenum.topology import on_cuda as device
 
             source, old = moved("cuda", self.source, state)
             new: NDArray[Any] = in_kind(device.carried(source, old, newborn), state)
@@ -62,7 +62,7 @@ class Rewiring:
         at = int(self.indptr[rows])
         indptr, below = self.indptr[rows:], self.source[at:]
         if lives_on_cuda(self.source):
-            from sparsenum.topology.device import shifted
+            from sparsenum.topology.on_cuda import shifted
 
             lower = shifted(indptr, at), self.indices[at:], shifted(below, entries)
         else:
@@ -166,7 +166,7 @@ def prune(
     """
     quota, by_row = _quota(table, keep_score, n_drop, "n_drop")
     if on_cuda_with(device, table=table, keep_score=keep_score):
-        from sparsenum.topology import device as there
+        from sparsenum.topology import on_cuda as there
 
         held, score = _on_cuda(table, keep_score)
         result = Rewiring(*there.left(held, there.spared(held, score, quota, by_row)))
@@ -267,7 +267,7 @@ def _rewired_on_cuda(
     blocks: Blocks,
     rng: np.random.Generator,
 ) -> Rewiring:
-    from sparsenum.topology import device
+    from sparsenum.topology import on_cuda as device
 
     held, score = _on_cuda(table, keep_score)
     keep = device.spared(held, score, quota, by_row)

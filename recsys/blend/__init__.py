@@ -1,0 +1,13 @@
+"""The default model: a graph and factors of items under one budget."""
+
+from recsys.blend.blend import ItemBlend
+from recsys.blend.graph import GraphRule
+from recsys.blend.latent import LatentRule
+from recsys.blend.plan import Plan
+
+__all__ = [
+    "GraphRule",
+    "ItemBlend",
+    "LatentRule",
+    "Plan",
+]

@@ -1,0 +1,326 @@
+"""The model to start with: a sparse graph and sparse factors of items under one budget."""
+
+from collections.abc import Callable, Generator
+from dataclasses import asdict
+from typing import Any, ClassVar, Self, get_args
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from recsys.blend.graph import GraphRule
+from recsys.blend.latent import LatentRule
+from recsys.blend.plan import Plan, factors_of, learn_parts, level
+from recsys.blend.search import Trial, first_plan, search
+from recsys.data.interactions import Interactions, read_pairs
+from recsys.data.table import Source
+from recsys.evaluation.metrics import without
+from recsys.items.item_based import ItemBased
+from recsys.scores.history_scores import HistoryScores, ItemTables
+from recsys.storage import files as storage
+from recsys.storage.budget import read_budget
+from recsys.storage.packing import (
+    Values,
+    bytes_of,
+    pack,
+    quantised,
+    row_bytes,
+    unpack,
+    weight_bytes,
+)
+from recsys.training.monitor import cut
+from sparsenum._check import choice, positive, whole
+from sparsenum.sparse import CSR
+
+VALIDATION = 0.1  # share of the pairs that is held back to choose by, where none are given
+COUNT_BYTES = 4  # for each item, to say how many users it has
+YARDSTICK = 64  # columns of the dense tables of users and items that a share is a share of
+
+
+class ItemBlend(ItemBased):
+    """Score items by a sparse graph and by sparse factors of items; users have no parameters.
+
+    With d_u items taken by user u and d_j users of item j, the score of j is
+
+    ``d_u^-1/2 sum_i W_ij  +  d_j^p (M sum_i d_u^-1/2 d_i^-q V_i) . V_j``
+
+    summed over the items i taken. W is a graph with few edges for each item, weighed by ridge
+    regression [1]_. V has few weights in many columns for each item, grown by exact gradients,
+    solved exactly and pruned. M, a small dense matrix, follows from V. How both are learned and
+    mixed is chosen on held-out pairs. At equal weights their sum is better than either, and whoever
+    has a history is served, known in training or not (`recommend_from`).
+
+    Parameters
+    ----------
+    budget : int or str, default "25%"
+        Weights of both parts (``500000``), a share of two dense tables of 64 columns, for users
+        and items (``"10%"``), or a size on disk (``"4MB"``). Tables that have no room for so many
+        hold fewer.
+    graph_share : float, default 0.5
+        Share of the weights that is the graph's, from 0 to 1.
+    trials : int, default 24
+        Graphs that are learned at most to choose by; with 0 nothing is chosen, and exponents and
+        mix are those that suit the lengths of the histories.
+    values : {"float32", "int8"}, default "float32"
+        How weights are stored: as they are, or in a byte each with a scale for each row.
+    n_threads : int, default 1
+        Threads to learn with; the result does not depend on them.
+    seed : int, default 0
+        Of the pairs that are held back where `fit` is given none.
+
+    Attributes
+    ----------
+    graph_ : CSR, shape (n_items, n_items)
+        W, by the item taken, on the level of the factors.
+    factors_ : CSR, shape (n_items, dim)
+        V.
+    plan_ : Plan
+        What was chosen.
+    counts_ : ndarray of uint32, shape (n_items,)
+        Users of each item in training.
+    n_weights_ : int
+        The budget in weights; graph and factors hold no more.
+    history_ : list of dict
+        What was tried, and how good its lists were.
+
+    References
+    ----------
+    .. [1] Steck, "Embarrassingly shallow autoencoders for sparse data", WWW 2019.
+    """
+
+    name: ClassVar[str] = "item-blend"
+    graph_: CSR
+    factors_: CSR
+    plan_: Plan
+    counts_: NDArray[np.uint32]
+    n_weights_: int
+    _tables: ItemTables
+
+    def __init__(
+        self,
+        *,
+        budget: int | str = "25%",
+        graph_share: float = 0.5,
+        trials: int = 24,
+        values: Values = "float32",
+        n_threads: int = 1,
+        seed: int = 0,
+    ) -> None:
+        self.budget = budget
+        self.graph_share = graph_share
+        self.trials = trials
+        self.values = values
+        self.n_threads = n_threads
+        self.seed = seed
+
+    def fit(
+        self,
+        train: Interactions,
+        *,
+        valid: Source | None = None,
+        on_epoch: Callable[[dict[str, Any]], None] | None = None,
+        plan: Plan | None = None,
+    ) -> Self:
+        """Choose how to learn, and learn.
+
+        Parameters
+        ----------
+        train : Interactions
+            What users took; weights do not count.
+        valid : table or path, optional
+            Pairs to choose by, with the same columns. Those that stand in `train` as well are left
+            out while choosing, and learned from in the end. By default a tenth of the pairs, drawn
+            by lot; where lists are to be right about what comes later, the latest pairs of users
+            are a better guide (`recsys.data.pairs_to_choose_by`). Where nobody has a pair to
+            spare, nothing is chosen, as with no `trials`.
+        on_epoch : callable, optional
+            Called with each new entry of `history_`.
+        plan : Plan, optional
+            What another fit has chosen: nothing is chosen here, and the share of the graph is that
+            of the plan.
+
+        Returns
+        -------
+        ItemBlend
+            The fitted model. Cost that of `recsys.blend.graph.learn_graph` for each trial and of
+            `recsys.blend.latent.learn_factors` a few times.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range, the budget cannot be read or buys nothing, or no pair
+            of `valid` is known.
+        """
+        rng = np.random.default_rng(whole(self.seed, "seed"))
+        trials = whole(self.trials, "trials")
+        n_threads = whole(self.n_threads, "n_threads", lower=1)
+        choice(self.values, "values", get_args(Values))
+        matrix = train.matrix
+        start = plan or first_plan(matrix, self._share())
+        weights = self._weights(matrix.shape, start)
+        self.history_ = []
+        if plan is None and trials:
+            base, held = _held_back(train, valid, rng)
+            if held.nnz:
+                looks = search(base, held, weights, start, trials, n_threads)
+                plan = self._followed(looks, on_epoch)
+        self._learn(matrix, weights, plan or start, n_threads)
+        self._remember(train)
+        return self
+
+    def _share(self) -> float:
+        """Return the share of the graph, checked."""
+        remedy = "0.5 gives graph and factors as many weights"
+        share = 0.0 if self.graph_share == 0 else positive(self.graph_share, "graph_share", remedy)
+        if share > 1:
+            raise ValueError(f"graph_share must be at most 1: got {self.graph_share!r}; {remedy}")
+        return share
+
+    def _weights(self, shape: tuple[int, int], plan: Plan) -> int:
+        """Return the weights that the budget buys, if it buys any."""
+        n_items = shape[1]
+        columns = {n_items: plan.graph_share, plan.factors.dim: 1 - plan.graph_share}
+        each = sum(part * weight_bytes(n, self.values) for n, part in columns.items())
+        rows = n_items * (COUNT_BYTES + sum(row_bytes(n, self.values) for n in columns))
+
+        def bought(size: int) -> int:
+            return int(max(size - rows, 0) / each)
+
+        weights = read_budget(self.budget, YARDSTICK * sum(shape), bought)
+        if weights < 1:
+            raise ValueError(
+                f"budget must buy a weight at least: got {self.budget!r}; "
+                f"{n_items:,} items are well served by {20 * n_items:,} and more"
+            )
+        return weights
+
+    def _followed(
+        self,
+        looks: Generator[Trial, None, Plan],
+        on_epoch: Callable[[dict[str, Any]], None] | None,
+    ) -> Plan:
+        """Note each trial, and return the plan they lead to."""
+        while True:
+            try:
+                trial = next(looks)
+            except StopIteration as end:
+                plan: Plan = end.value
+                return plan
+            entry = {"epoch": len(self.history_) + 1, "part": trial.part, **trial.metrics()}
+            self.history_.append(entry)
+            if on_epoch is not None:
+                on_epoch(entry)
+
+    def _learn(self, matrix: CSR, weights: int, plan: Plan, n_threads: int) -> None:
+        """Learn both parts, bring them to one level, and round them if so wanted."""
+        graph, table = learn_parts(matrix, weights, plan, n_threads)
+        counts = matrix.column_counts.astype(np.uint32)
+        if graph.nnz and table.nnz:
+            ratio = level(matrix, graph, factors_of(table, counts, plan.factors))
+            graph = graph.with_data(graph.data * np.float32((1 - plan.mix) * ratio))
+        if self.values == "int8":
+            graph, table = quantised(graph), quantised(table)
+        self.n_weights_ = weights
+        self._serve(graph, table, counts, plan)
+
+    def _serve(self, graph: CSR, table: CSR, counts: NDArray[np.uint32], plan: Plan) -> None:
+        self.graph_, self.factors_, self.counts_, self.plan_ = graph, table, counts, plan
+        factors = factors_of(table, counts, plan.factors, plan.mix) if table.nnz else None
+        self._tables = ItemTables(graph, factors)
+
+    @property
+    def scorer(self) -> HistoryScores:
+        """What gives the scores of users by what they took, and the best of them."""
+        return HistoryScores(self.seen_, self._tables)
+
+    def scores_of(self, taken: CSR) -> NDArray[np.float32]:
+        """Return the scores of all items for users with these rows of interactions."""
+        return HistoryScores(taken, self._tables)(np.arange(taken.shape[0]))
+
+    def contributions(self, user: int, item: int) -> pl.DataFrame:
+        """Return what each item taken adds to the score of one for a user, by row number."""
+        taken, by_graph, by_factors = self.scorer.contributions(user, item)
+        parts = {"contribution": by_graph + by_factors, "graph": by_graph, "factors": by_factors}
+        return pl.DataFrame({"item": self.items_.gather(taken), **parts})
+
+    def similarities(self, item: int) -> NDArray[np.float32]:
+        """Return the scores of all items for a history of that one, by number."""
+        return self._tables.similarities(item)
+
+    def report(self) -> dict[str, Any]:
+        """Return budget, weights and bytes of both parts, and what was chosen.
+
+        Returns
+        -------
+        dict
+            ``budget`` (weights), ``weights``, ``bytes_values``, ``bytes_indices``, ``bytes_rows``
+            (as stored; those of the items' counts among the last), the same by part under
+            ``tables``, and ``plan``.
+        """
+        self._fitted()
+        tables = {}
+        for name, table in (("graph", self.graph_), ("factors", self.factors_)):
+            size = bytes_of(table, self.values)
+            tables[name] = {
+                "rows": table.shape[0],
+                "dim": table.shape[1],
+                "weights": table.nnz,
+                "bytes_values": size.values,
+                "bytes_indices": size.indices,
+                "bytes_rows": size.rows,
+            }
+        totals = {
+            key: sum(table[key] for table in tables.values())
+            for key in ("weights", "bytes_values", "bytes_indices", "bytes_rows")
+        }
+        totals["bytes_rows"] += self.counts_.nbytes
+        budget = {"model": self.name, "budget": self.n_weights_}
+        return budget | totals | {"tables": tables, "plan": asdict(self.plan_)}
+
+    def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        header = {
+            "parameters": storage.plain(self.parameters()),
+            "budget": self.n_weights_,
+            "plan": asdict(self.plan_),
+            "history": self.history_,
+        }
+        arrays = pack(self.graph_, "graph", self.values) | pack(
+            self.factors_, "factors", self.values
+        )
+        return header, arrays | {"counts": self.counts_}
+
+    @classmethod
+    def _restored(
+        cls, header: dict[str, Any], arrays: dict[str, NDArray[Any]], shape: tuple[int, int]
+    ) -> Self:
+        model = cls(**header["parameters"])
+        plan = header["plan"] | {
+            "graph": GraphRule(**header["plan"]["graph"]),
+            "factors": LatentRule(**header["plan"]["factors"]),
+        }
+        chosen, n_items, counts = Plan(**plan), shape[1], arrays["counts"]
+        if counts.dtype != np.uint32 or counts.shape != (n_items,):
+            raise ValueError("the file's counts of the items are not sound")
+        graph = unpack(arrays, "graph", (n_items, n_items))
+        factors = unpack(arrays, "factors", (n_items, whole(chosen.factors.dim, "dim", lower=1)))
+        model.n_weights_, model.history_ = header["budget"], header["history"]
+        model._serve(graph, factors, counts, chosen)
+        return model
+
+
+def _held_back(
+    train: Interactions, valid: Source | None, rng: np.random.Generator
+) -> tuple[CSR, CSR]:
+    """Return what to learn from while choosing, and what to choose by."""
+    if valid is None:
+        base, held = cut(train.matrix, VALIDATION, rng)
+    else:
+        columns = {"user": str(train.columns["user"]), "item": str(train.columns["item"])}
+        held = read_pairs(valid, **columns, users=train.users, items=train.items)[0]
+        base = without(train.matrix, held)
+    if valid is not None and not held.nnz:
+        raise ValueError(
+            "valid must hold pairs of users and items of train: got none that are known; leave it "
+            "out, or choose nothing by trials=0"
+        )
+    return base, held

@@ -1,0 +1,233 @@
+"""The command `recsys train`: from a table to a model file."""
+
+import argparse
+import inspect
+import os
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recsys.cli.show import describe, print_json
+from sparsenum._device import DEVICES
+
+if TYPE_CHECKING:
+    from recsys.data.interactions import Interactions
+    from recsys.serving.recommender import Recommender
+
+MODELS = (
+    "auto",
+    "dsl-mf",
+    "static-mf",
+    "dsl-lightgcn",
+    "sparse-als",
+    "dense-mf",
+    "itemknn",
+    "ease",
+    "sansa",
+    "popularity",
+)
+OPTIONS = (
+    "budget",
+    "values",
+    "trials",
+    "dim",
+    "epochs",
+    "learning_rate",
+    "weight_decay",
+    "validation",
+    "patience",
+    "device",
+)
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to those of the program."""
+    train = commands.add_parser("train", help="learn from a table of events")
+    train.set_defaults(command=run)
+    train.add_argument("table", metavar="TABLE", help="events, one per row: CSV or Parquet")
+    train.add_argument("--user", required=True, metavar="COL", help="column of user ids")
+    train.add_argument("--item", required=True, metavar="COL", help="column of item ids")
+    train.add_argument("--weight", metavar="COL", help="column of weights; others than > 0 drop")
+    train.add_argument("--time", metavar="COL", help="column of times")
+    _add_reading(train)
+    train.add_argument(
+        "--model",
+        choices=MODELS,
+        default="auto",
+        help="auto blends a graph and factors of items, chosen on held-out events (default)",
+    )
+    train.add_argument("--budget", metavar="B", help="weights: 500000, 10%% or 4MB")
+    train.add_argument("--values", choices=("float32", "int8"), help="auto: how weights are stored")
+    train.add_argument("--trials", type=int, metavar="N", help="auto: graphs tried to choose by")
+    train.add_argument("--dim", type=int, metavar="D", help="columns of the tables")
+    train.add_argument("--epochs", type=int, metavar="N", help="passes over the data; default 30")
+    train.add_argument("--learning-rate", type=float, metavar="R", help="that of the optimiser")
+    train.add_argument("--weight-decay", type=float, metavar="L", help="default 0.03")
+    train.add_argument("--seed", type=int, default=0, metavar="S", help="default: %(default)s")
+    train.add_argument(
+        "--valid",
+        metavar="TABLE",
+        help="held-out events: auto chooses by them (by default by a tenth of TABLE, the latest "
+        "of half of the users), others are watched while training",
+    )
+    train.add_argument("--validation", type=float, metavar="F", help="hold back a share for that")
+    train.add_argument(
+        "--patience", type=int, metavar="N", help="stop after N looks (of 10) without a better one"
+    )
+    train.add_argument("--device", choices=DEVICES, help="where steps are taken; default cpu")
+    train.add_argument("--checkpoint", metavar="DIR", help="keep the state of each epoch there")
+    train.add_argument("--resume", action="store_true", help="go on from --checkpoint")
+    train.add_argument("--out", required=True, metavar="MODEL.npz", help="the file to write")
+    train.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+
+
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what becomes of rows."""
+    parser.add_argument(
+        "--duplicates",
+        choices=("sum", "last", "max", "error"),
+        default="sum",
+        help="what several rows of one user and item count; default: %(default)s",
+    )
+    parser.add_argument(
+        "--bad-rows",
+        choices=("drop", "error"),
+        default="drop",
+        help="rows without id or time, or with a weight not above 0; default: %(default)s",
+    )
+    for side in ("user", "item"):
+        parser.add_argument(
+            f"--min-{side}",
+            type=int,
+            default=1,
+            metavar="N",
+            help=f"drop {side}s with fewer pairs, until none is left; default: %(default)s",
+        )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Read the table, learn, and write the model."""
+    from recsys import Interactions
+
+    out = Path(arguments.out)
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"--out must lie in an existing folder: got {arguments.out!r}")
+    if out.is_dir():
+        raise IsADirectoryError(f"--out must be a file to write: got the folder {arguments.out!r}")
+    maker = _maker(arguments)
+    start = time.perf_counter()
+    train = Interactions.read(
+        arguments.table,
+        user=arguments.user,
+        item=arguments.item,
+        weight=arguments.weight,
+        time=arguments.time,
+        duplicates=arguments.duplicates,
+        bad_rows=arguments.bad_rows,
+        min_user=arguments.min_user,
+        min_item=arguments.min_item,
+    )
+    sys.stderr.write(train.report.summary() + "\n")
+    read = time.perf_counter()
+    model = maker(train)
+    _fit(model, train, arguments)
+    done = time.perf_counter()
+    model.save(out)
+    result = {
+        "out": arguments.out,
+        "file_bytes": out.stat().st_size,
+        "seconds_reading": round(read - start, 3),
+        "seconds_training": round(done - read, 3),
+        "rows": {name: getattr(train.report, name) for name in train.report.__slots__},
+        **model.report(),
+        "history": model.history_,
+    }
+    if arguments.json:
+        print_json(result)
+    else:
+        sys.stdout.write(describe(result))
+
+
+def _maker(arguments: argparse.Namespace) -> "Callable[[Interactions], Recommender]":
+    """Return what makes the model, once every option that was given is one of its parameters."""
+    import recsys
+
+    dense = recsys.dense_mf
+    models: dict[str, tuple[Any, dict[str, Any]]] = {
+        "auto": (recsys.ItemBlend, {"n_threads": len(os.sched_getaffinity(0))}),
+        "dsl-mf": (recsys.SparseMF, {}),
+        "static-mf": (recsys.SparseMF, {"recipe": "static"}),
+        "dsl-lightgcn": (recsys.LightGCN, {}),
+        "sparse-als": (recsys.SparseALS, {}),
+        "dense-mf": (recsys.SparseMF, {}),
+        "itemknn": (recsys.ItemKNN, {}),
+        "ease": (recsys.EASE, {}),
+        "sansa": (recsys.SANSA, {}),
+        "popularity": (recsys.Popularity, {}),
+    }
+    kind, options = models[arguments.model]
+    known = inspect.signature(kind).parameters
+    for name in OPTIONS:
+        value = getattr(arguments, name)
+        if value is not None and name not in known:
+            raise ValueError(
+                f"--{name.replace('_', '-')} does not go with --model {arguments.model}: "
+                "leave it out"
+            )
+        if value is not None:
+            options[name] = value
+    if "seed" in known:
+        options["seed"] = arguments.seed
+    kept = arguments.checkpoint or arguments.resume
+    if kept and "checkpoint" not in inspect.signature(kind.fit).parameters:
+        raise ValueError(
+            f"--checkpoint and --resume do not go with --model {arguments.model}: leave them out"
+        )
+    if arguments.model == "dense-mf":
+        return partial(dense, **options)
+    return lambda train: kind(**options)  # type: ignore[no-any-return]
+
+
+def _fit(model: "Recommender", train: "Interactions", arguments: argparse.Namespace) -> None:
+    """Learn, and show how it goes."""
+    from recsys import ItemBlend
+    from recsys.data.validation import pairs_to_choose_by
+    from sparsenum.progress import Progress
+
+    asked, valid = model.parameters(), arguments.valid
+    total = asked["epochs"] + asked.get("polish", 0) if "epochs" in asked else None
+    if isinstance(model, ItemBlend) and model.trials and valid is None:
+        names = {"user": arguments.user, "item": arguments.item, "time": arguments.time}
+        spared, _ = pairs_to_choose_by(arguments.table, **names, seed=arguments.seed)
+        valid = spared if spared.height else None
+    state = {"checkpoint": arguments.checkpoint, "resume": arguments.resume}
+    kept = state if arguments.checkpoint or arguments.resume else {}
+    with Progress("train", total=total) as progress:
+        try:
+            model.fit(
+                train,
+                valid=valid,
+                on_epoch=lambda entry: progress.update(entry["epoch"], _note(entry)),
+                **kept,
+            )
+        except KeyboardInterrupt:
+            if arguments.checkpoint:
+                sys.stderr.write(
+                    f"\nThe last epoch is kept in {arguments.checkpoint}: the same command with "
+                    "--resume goes on from there.\n"
+                )
+            raise
+
+
+def _note(entry: dict[str, Any]) -> str:
+    """Return what an entry of the history says, in a few words."""
+    parts = [f"{entry['part']} tried"] if "part" in entry else []
+    if "loss" in entry:
+        parts += [f"loss {entry['loss']:.4f}", f"{entry['weights']:,} weights"]
+    recall = next((entry[key] for key in entry if key.startswith("recall")), None)
+    if recall is not None:
+        parts.append(f"validation recall {recall:.4f}")
+    return ", ".join(parts)

@@ -1,0 +1,80 @@
+"""Pairs to choose parameters by: the latest of some users, if that can be known, any of others."""
+
+import numpy as np
+import polars as pl
+
+from recsys.data.split import leave_last
+from recsys.data.table import Source, missing, open_table, readable
+from sparsenum._check import whole
+
+FRACTION = 0.1  # of each user's rows
+LATE_USERS = 0.5  # share of the users whose rows are the latest
+# A user's items in no order of id rise from row to row in about half of all cases.
+LEAST_RISING, MOST_RISING = 0.3, 0.7
+
+
+def pairs_to_choose_by(
+    source: Source, *, user: str, item: str, time: str | None = None, seed: int = 0
+) -> tuple[pl.DataFrame, str]:
+    """Return a tenth of the rows of users, and what tells which are the latest.
+
+    Public test sets and the future hold other items than random parts of the past do: fewer
+    popular ones, more new ones; other test sets are such random parts. So half of the users give
+    their latest rows, and half give any, to choose what does well on both. Without times the
+    rows of a table mostly stand in the order in which they came; if the items of users rise or
+    fall by id instead, that order says nothing, and all is drawn by lot.
+
+    Parameters
+    ----------
+    source : LazyFrame, DataFrame, pandas or pyarrow table, or path
+        The table; see `recsys.data.open_table` for the files.
+    user, item : str
+        Columns of ids.
+    time : str, optional
+        Column of times.
+    seed : int, default 0
+        Of the lot.
+
+    Returns
+    -------
+    DataFrame
+        The rows, with the named columns; no pair of them is in the rest of the table.
+    str
+        What tells the latest: "time", the "order" of the rows, or nothing ("lot").
+
+    Raises
+    ------
+    TypeError, FileNotFoundError, ValueError
+        As `recsys.data.split.leave_last`.
+    """
+    columns = {"user": user, "item": item, "time": time}
+    opened = open_table(source, columns, name="source")
+    with readable(source):
+        frame = opened.select(*dict.fromkeys(filter(None, columns.values()))).collect()
+    rng = np.random.default_rng(whole(seed, "seed"))
+    in_order = time is not None or LEAST_RISING < rising_share(frame, user, item) < MOST_RISING
+    users = frame.drop_nulls(user).group_by(user).len().sort(user)
+    late, drawn = rng.random((2, users.height))
+    users = users.with_columns(
+        late=pl.Series(late < LATE_USERS * in_order),
+        # Who has too few rows for a tenth gives one, by a lot that makes it a tenth in the mean.
+        whole=pl.col("len") * FRACTION >= 1,
+        asked=pl.Series(drawn) < pl.col("len") * FRACTION,
+    )
+    mixed = frame[rng.permutation(frame.height)]
+    held = []
+    for is_late, rows, when in ((True, frame, time), (False, mixed, None)):
+        for many, quota in ((True, {"fraction": FRACTION}), (False, {"k": 1})):
+            wanted = users.filter("asked", late=is_late, whole=many)[user]
+            some = rows.filter(pl.col(user).is_in(wanted.implode()))
+            held.append(leave_last(some, user=user, item=item, time=when, **quota)[1])
+    return pl.concat(held), "time" if time is not None else "order" if in_order else "lot"
+
+
+def rising_share(frame: pl.DataFrame, user: str, item: str) -> float:
+    """Return how often the item of a row has a higher id than the row of that user before."""
+    known = frame.filter(~missing(user, frame.schema[user]) & ~missing(item, frame.schema[item]))
+    before = pl.col(item).shift().over(user)
+    steps = known.select(rises=pl.col(item) > before, other=pl.col(item) != before)
+    share = steps.filter("other")["rises"].mean()
+    return 0.0 if share is None else float(share)  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""Models of two tables: vectors of users and of items."""

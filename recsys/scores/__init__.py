@@ -1,0 +1,1 @@
+"""Scores of items for users, and the best of them."""

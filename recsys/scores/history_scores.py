@@ -1,0 +1,281 @@
+"""Scores of histories from a graph of items, factors of items, or both, and the best of them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.scores import _cpu as _cpu_rank
+from recsys.scores import factor_scores as factors
+from recsys.scores.factor_scores import Ranked, no_lists, score, search, slack, take_rows
+from sparsenum.sparse import CSR, ELL, rows_times_sparse, spmv
+
+USERS = 4096  # users whose vectors are held at a time, at most
+PLACES = 2**22  # items that the graph touches for them, likewise
+
+
+@dataclass(frozen=True, slots=True)
+class Factors:
+    """Sparse factors of items, and what makes them the scores of a history.
+
+    Attributes
+    ----------
+    table : CSR, shape (n_items, dim)
+        Rows V, float32.
+    source_scale, target_scale : ndarray of float32, shape (n_items,)
+        What the row of an item is multiplied by where it was taken, and where it is scored.
+    user_map : ndarray of float32, shape (dim, dim)
+        M, which makes the vector of a user of the sum of the rows of what they took.
+    """
+
+    table: CSR
+    source_scale: NDArray[np.float32]
+    target_scale: NDArray[np.float32]
+    user_map: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ItemTables:
+    """What a model without parameters of users scores by; at least one of the two is there.
+
+    With d_u items in the history of user u, the score of item j is ``d_u^-1/2 sum_i W_ij``
+    from the graph W, plus ``target_j (M sum_i d_u^-1/2 source_i V_i) . V_j`` from the factors,
+    the sums over the items i of the history.
+
+    Attributes
+    ----------
+    graph : CSR, shape (n_items, n_items), optional
+        Row i holds what item i, where taken, adds to the scores of others, float32.
+    factors : Factors, optional
+        Factors of the same items.
+    """
+
+    graph: CSR | None
+    factors: Factors | None
+
+    @property
+    def n_items(self) -> int:
+        """Number of items."""
+        table = self.graph if self.factors is None else self.factors.table
+        assert table is not None
+        return table.shape[0]
+
+    @cached_property
+    def edges(self) -> CSR:
+        """The graph, or one without edges."""
+        return _empty((self.n_items, self.n_items)) if self.graph is None else self.graph
+
+    @cached_property
+    def ranked(self) -> Ranked:
+        """The rows that items are scored by, by falling norm."""
+        if self.factors is None:
+            return Ranked.of(_empty((self.n_items, 1)))
+        table = self.factors.table
+        return Ranked.of(
+            table.with_data(table.data * np.repeat(self.factors.target_scale, table.row_counts))
+        )
+
+    def similarities(self, item: int) -> NDArray[np.float32]:
+        """Return how like one item each is: its score for who took that one item alone.
+
+        So the graph counts as well as the factors, and both as they do in lists.
+        """
+        alone = CSR(
+            np.array([0, 1], np.uint64),
+            np.array([item], np.uint32),
+            np.ones(1, np.float32),
+            (1, self.n_items),
+        )
+        row: NDArray[np.float32] = HistoryScores(alone, self)(np.array([0]))[0]
+        return row
+
+    def vectors(self, taken: CSR) -> NDArray[np.float32]:
+        """Return the vectors of users with these histories, as many as the width demands.
+
+        Rows are added up to full blocks: so a vector never depends on company.
+        """
+        rows = -taken.shape[0] % factors.WIDTH + taken.shape[0]
+        if self.factors is None:
+            return np.zeros((rows, 1), np.float32)
+        sums = np.zeros((rows, self.factors.table.shape[1]), np.float32)
+        weighted = taken.with_data(_weights(taken) * self.factors.source_scale[taken.indices])
+        sums[: taken.shape[0]] = rows_times_sparse(weighted, self.factors.table, 0, taken.shape[0])
+        for start in range(0, rows, factors.WIDTH):
+            block = slice(start, start + factors.WIDTH)
+            sums[block] = sums[block] @ self.factors.user_map.T
+        return sums
+
+
+class HistoryScores:
+    """Scores of users by what they took.
+
+    Parameters
+    ----------
+    taken : CSR, shape (n_users, n_items)
+        Their histories; only the pattern counts.
+    tables : ItemTables
+        What they are scored by.
+    """
+
+    def __init__(self, taken: CSR, tables: ItemTables) -> None:
+        self.taken, self.tables = taken, tables
+        self.shape = taken.shape
+
+    def __call__(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the scores of all items for some users, shape (len(rows), n_items)."""
+        taken, ranked = take_rows(self.taken, rows), self.tables.ranked
+        graph = self.tables.edges
+        out: NDArray[np.float32] = rows_times_sparse(
+            taken.with_data(_weights(taken)), graph, 0, rows.size
+        )
+        vectors = self.tables.vectors(taken)
+        tile = np.empty((self.shape[1], factors.WIDTH), np.float32)
+        for start in range(0, rows.size, factors.WIDTH):
+            block = out[start : start + factors.WIDTH]
+            X = np.ascontiguousarray(vectors[start : start + factors.WIDTH].T)
+            score(ranked.table, 0, X, tile)
+            block += tile[ranked.place, : block.shape[0]].T
+        return out
+
+    def contributions(
+        self, user: int, item: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
+        """Return what each item taken adds to the score of one for a user, by number.
+
+        Parameters
+        ----------
+        user, item : int
+            Their numbers.
+
+        Returns
+        -------
+        tuple of ndarray
+            The items taken, and what each adds by the graph and by the factors; all of these
+            add up to the score, to rounding.
+        """
+        row = take_rows(self.taken, np.array([user]))
+        taken, weights = row.indices.astype(np.int64), _weights(row)
+        by_graph = weights * _column(take_rows(self.tables.edges, taken), item)
+        by_factors = np.zeros(taken.size, np.float32)
+        if (of := self.tables.factors) is not None:
+            target = take_rows(of.table, np.array([item])).to_dense()[0] @ of.user_map
+            target *= of.target_scale[item]
+            products = spmv(take_rows(of.table, taken), target).astype(np.float32)
+            by_factors = weights * of.source_scale[taken] * products
+        return taken, by_graph, by_factors
+
+    def best(
+        self, rows: NDArray[np.int64], k: int, hidden: CSR, permitted: NDArray[np.int64] | None
+    ) -> ELL:
+        """Return the k best items of some users; ties go to the lower item.
+
+        The items that the graph touches, a few hundred for most users, are scored one by one.
+        All others are scored by factors alone, so their bound holds (see `FactorScores.best`),
+        and the touched, left out there, make it bite early.
+
+        Parameters
+        ----------
+        rows : ndarray
+            The users.
+        k : int
+            Length of the lists.
+        hidden : CSR, shape (n_users, n_items)
+            What must not appear in the list of each user.
+        permitted : ndarray, optional
+            The items to choose from; all by default.
+
+        Returns
+        -------
+        ELL
+            Items and scores, shape (len(rows), k). Memory is bounded by blocks of users.
+        """
+        ranked = self.tables.ranked
+        if permitted is not None:
+            ranked = ranked.only(permitted)
+        lists = no_lists(rows.size, k, self.shape[1])
+        reach = self._reach(rows, hidden, ranked.items.size)
+        full = np.cumsum(reach + PLACES // USERS) // PLACES
+        for start, stop in pairwise([0, *np.flatnonzero(np.diff(full)) + 1, rows.size]):
+            some = slice(start, stop)
+            part = ELL(lists.indices[some], lists.data[some], self.shape[1])
+            self._best(rows[some], int(reach[some].sum()), hidden, ranked, part)
+        return lists
+
+    def _reach(self, rows: NDArray[np.int64], hidden: CSR, n: int) -> NDArray[np.int64]:
+        """Return how many of n items the graph touches or are hidden, at most, for each user."""
+        taken = take_rows(self.taken, rows)
+        edges = self.tables.edges.row_counts[taken.indices]
+        ends = np.concatenate([[0], np.cumsum(edges)])[taken.indptr.view(np.int64)]
+        return np.minimum(np.diff(ends) + hidden.row_counts[rows], n)
+
+    def _best(
+        self, rows: NDArray[np.int64], reach: int, hidden: CSR, ranked: Ranked, lists: ELL
+    ) -> None:
+        vectors = self.tables.vectors(take_rows(self.taken, rows))
+        barred = self._touched(rows, reach, hidden, ranked, vectors, lists)
+        longest = int(ranked.table.row_counts.max(initial=0))
+        sizes = np.sqrt(np.square(vectors[: rows.size]).sum(axis=1)) * slack(longest)
+
+        def expand(lanes: NDArray[np.int64]) -> NDArray[np.float32]:
+            block = np.zeros((vectors.shape[1], factors.WIDTH), np.float32)
+            block[:, : lanes.size] = vectors[lanes].T
+            return block
+
+        search(ranked, expand, sizes, barred, lists)
+
+    def _touched(
+        self,
+        rows: NDArray[np.int64],
+        reach: int,
+        hidden: CSR,
+        ranked: Ranked,
+        vectors: NDArray[np.float32],
+        lists: ELL,
+    ) -> CSR:
+        """List the best items that the graph touches; return the places of these and the hidden."""
+        graph, n = self.tables.edges, ranked.items.size
+        ends = np.zeros(rows.size + 1, np.uint64)
+        touched = np.empty(reach, np.uint32)
+        _cpu_rank.best_touched(
+            rows,
+            (self.taken.indptr, self.taken.indices),
+            (hidden.indptr, hidden.indices),
+            _parts(graph),
+            _parts(ranked.table),
+            ranked.place,
+            ranked.items,
+            vectors,
+            ends,
+            touched,
+            np.zeros(n, np.float32),
+            np.zeros(n // 64 + 1, np.uint64),
+            (lists.indices, lists.data),
+        )
+        touched = touched[: int(ends[-1])]
+        return CSR(ends, touched, np.empty(0, np.float32), (rows.size, n))
+
+
+def _weights(taken: CSR) -> NDArray[np.float32]:
+    """Return d_u^-1/2 for each item that each user took."""
+    counts = taken.row_counts
+    return np.repeat(np.maximum(counts, 1).astype(np.float32) ** np.float32(-0.5), counts)
+
+
+def _column(table: CSR, column: int) -> NDArray[np.float32]:
+    """Return what each row holds in a column, 0 where nothing."""
+    here = table.indices == column
+    out = np.zeros(table.shape[0], np.float32)
+    out[np.repeat(np.arange(table.shape[0]), table.row_counts)[here]] = table.data[here]
+    return out
+
+
+def _empty(shape: tuple[int, int]) -> CSR:
+    indptr = np.zeros(shape[0] + 1, np.uint64)
+    return CSR(indptr, np.empty(0, np.uint32), np.empty(0, np.float32), shape)
+
+
+def _parts(table: CSR) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    return table.indptr, table.indices, table.data

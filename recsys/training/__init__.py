@@ -1,0 +1,1 @@
+"""Two sparse tables learn by gradient steps under a fixed budget of weights."""

@@ -1,0 +1,127 @@
+"""Looking at held-out interactions while training: the history, and when to stop."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from recsys.data.interactions import Interactions, read_pairs
+from recsys.data.table import Source
+from recsys.evaluation.metrics import ranking_metrics
+from recsys.scores.toplists import Scores
+from sparsenum._check import positive
+from sparsenum.sparse import CSR
+
+LOOKS = 10  # evaluations on the held-out interactions during training, about
+K = 20  # length of the lists it looks at
+
+
+Pair = tuple[CSR, CSR]
+
+
+class Monitor:
+    """Keeps the history of a training, and the best tables where it is to stop early.
+
+    Parameters
+    ----------
+    held : CSR, optional
+        Held-out interactions to look at about ten times.
+    seen : CSR
+        What is learned from, which is not recommended.
+    epochs : int
+        How many there are to be.
+    patience : int, optional
+        Looks without a better NDCG after which to stop; by default never.
+    on_epoch : callable, optional
+        Called with each new entry of the history.
+    budget : int
+        Weights that kept tables may have: pruning begins with more, and what it has then is shown
+        but neither kept nor a reason to stop.
+    """
+
+    def __init__(
+        self,
+        held: CSR | None,
+        seen: CSR,
+        epochs: int,
+        patience: int | None,
+        on_epoch: Callable[[dict[str, Any]], None] | None,
+        budget: int,
+    ) -> None:
+        self.budget = budget
+        self.held, self.seen, self.epochs = held, seen, epochs
+        self.patience, self.on_epoch = patience, on_epoch
+        self.history: list[dict[str, Any]] = []
+        self.best: Pair | None = None
+        self.best_quality, self.looks_since_best = -np.inf, 0
+
+    def see(
+        self, entry: dict[str, Any], tables: Pair, scores: Callable[[CSR, CSR], Scores]
+    ) -> bool:
+        """Note an epoch, look where it is time, and return whether to stop."""
+        if not np.isfinite(entry["loss"]):
+            raise ValueError(
+                "learning_rate must let the training converge: got one which led to a loss of "
+                f"{entry['loss']} in epoch {entry['epoch']}; divide it by ten"
+            )
+        k = min(K, self.seen.shape[1])
+        epoch = entry["epoch"]
+        look = epoch % max(1, self.epochs // LOOKS) == 0 or epoch == self.epochs
+        if self.held is not None and look:
+            entry |= ranking_metrics(scores(*tables), self.held, self.seen, k)
+            if entry["weights"] <= self.budget:
+                self._compare(entry[f"ndcg@{k}"], tables)
+        self.history.append(entry)
+        if self.on_epoch is not None:
+            self.on_epoch(entry)
+        return self.is_over
+
+    @property
+    def is_over(self) -> bool:
+        """Whether quality has not risen for as long as patience lasts."""
+        return self.patience is not None and self.looks_since_best >= self.patience
+
+    def _compare(self, quality: float | None, tables: Pair) -> None:
+        if self.patience is None or quality is None:
+            return
+        self.looks_since_best += 1
+        if quality > self.best_quality:
+            self.best_quality, self.looks_since_best = quality, 0
+            # A new pattern is a new array, but weights go on moving where they are.
+            users, items = (table.with_data(table.data.copy()) for table in tables)
+            self.best = users, items
+
+
+def hold_out(
+    train: Interactions,
+    valid: Source | None,
+    validation: float | None,
+    patience: int | None,
+    rng: np.random.Generator,
+) -> tuple[CSR, CSR | None]:
+    """Return the interactions to learn from and those to look at, if any."""
+    if valid is not None and validation is not None:
+        raise ValueError("validation must be left out where valid is given: got both; choose one")
+    if valid is not None:
+        columns = {"user": str(train.columns["user"]), "item": str(train.columns["item"])}
+        held = read_pairs(valid, **columns, users=train.users, items=train.items)[0]
+        return train.matrix, held
+    if validation is not None:
+        remedy = "0.1 holds back a tenth of the interactions"
+        share = positive(validation, "validation", remedy)
+        if share >= 1:
+            raise ValueError(f"validation must be below 1: got {validation!r}; {remedy}")
+        return cut(train.matrix, share, rng)
+    if patience is not None:
+        raise ValueError(
+            f"patience must have something to look at: got patience={patience} without valid; give "
+            "fit a table valid=... or hold back a part with validation=0.1"
+        )
+    return train.matrix, None
+
+
+def cut(matrix: CSR, share: float, rng: np.random.Generator) -> tuple[CSR, CSR]:
+    """Hold back each interaction by lot, but the first that each user has: (rest, held)."""
+    held = rng.random(matrix.nnz) < share
+    held[matrix.indptr[:-1][matrix.row_counts > 0]] = False
+    return matrix.only(~held), matrix.only(held)

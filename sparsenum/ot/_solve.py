@@ -1,0 +1,275 @@
+"""The modern door: `solve` checks a problem, solves it and reports what was reached."""
+
+import warnings
+from typing import Any, Literal, cast
+
+from numpy.typing import ArrayLike
+
+from sparsenum._check import choice, positive, whole
+from sparsenum._device import Device, on_cuda
+from sparsenum.errors import ConvergenceWarning
+from sparsenum.ot.problems.dense import Problem
+from sparsenum.ot.problems.feasibility import is_feasible
+from sparsenum.ot.problems.reduction import (
+    RegType,
+    canonical,
+    cost_matrix,
+    masses,
+    start_of,
+    value_type,
+)
+from sparsenum.ot.solutions.certify import certify, shortfall
+from sparsenum.ot.solutions.solution import Solution
+from sparsenum.ot.solutions.unbalanced import penalties, relaxed_solution
+from sparsenum.ot.solvers.annealing.auto import annealed_newton
+from sparsenum.ot.solvers.monitor import Callback, Monitor, printing
+from sparsenum.ot.solvers.sinkhorn import sinkhorn
+from sparsenum.ot.solvers.sns import sinkhorn_newton_sparse
+from sparsenum.ot.tensors.results import GRADS, Grad, as_tensors, to_numpy, where_it_is
+
+Method = Literal["auto", "sns", "sns-paper", "sinkhorn"]
+MAX_ITER = {"auto": 1000, "sns": 1000, "sns-paper": 1000, "sinkhorn": 100_000}
+TOL = 1e-9
+
+
+def solve(
+    M: ArrayLike,
+    a: ArrayLike | None = None,
+    b: ArrayLike | None = None,
+    reg: float | None = None,
+    *,
+    reg_type: RegType = "KL",
+    tol: float | None = None,
+    max_iter: int | None = None,
+    method: Method | None = None,
+    potentials_init: tuple[ArrayLike, ArrayLike] | None = None,
+    plan_init: ArrayLike | None = None,
+    n_threads: int | None = None,
+    deterministic: bool = True,
+    device: Device = "cpu",
+    verbose: bool = False,
+    callback: Callback | None = None,
+    time_limit: float | None = None,
+    unbalanced: float | tuple[float, float] | None = None,
+    unbalanced_type: Literal["KL"] = "KL",
+    grad: Grad = "autodiff",
+) -> Solution:
+    r"""Solve the entropic optimal transport problem between two histograms.
+
+    .. math:: \min_{P \ge 0} \langle P, M \rangle + reg \, KL(P \,|\, a b^T)
+              \quad \text{s.t.} \quad P 1 = a, \; P^T 1 = b
+
+    The plan is :math:`P_{ij} = \exp((f_i + g_j - M_{ij}) / reg)`. Rows and columns of zero mass
+    are left out of the computation; an infinite cost forbids a pair.
+
+    With `unbalanced` the marginals need not be met, and the totals may differ [3]_:
+
+    .. math:: \min_{P \ge 0} \langle P, M \rangle + reg \, KL(P \,|\, a b^T)
+              + \rho_1 KL(P 1 \,|\, a) + \rho_2 KL(P^T 1 \,|\, b)
+
+    where :math:`KL(p | q) = \sum p \log(p / q) - p + q`.
+
+    Parameters
+    ----------
+    M : array_like, shape (n, m)
+        Cost of moving one unit of mass, in any unit; ``inf`` forbids a pair, and so does what is
+        above 1e30 and 1e18 times `reg`. A C-contiguous
+        matrix of float64 or float32, on disk or not, is read in place; the arithmetic is float64.
+        Arrays of torch, jax, cupy or tensorflow are solved where `device` says and give a result
+        of their own type, precision and device.
+    a : array_like, shape (n,), optional
+        Masses of the rows, not negative; uniform (sum 1) by default.
+    b : array_like, shape (m,), optional
+        Masses of the columns, with the same total as `a` up to a relative 1e-6.
+    reg : float
+        Strength of the entropy, in the unit of `M`; positive.
+    reg_type : {"KL", "entropy"}, default "KL"
+        Whether ``value`` counts the entropy as reg KL(P | a b') or as reg sum P log P. The plan is
+        the same.
+    tol : float, default 1e-9
+        Largest 1-norm of the violation of both marginals, relative to the total mass.
+    max_iter : int, optional
+        Cap on the iterations; 100,000 for "sinkhorn" and 1,000 for the others by default.
+    method : {"auto", "sns", "sns-paper", "sinkhorn"}, default "auto"
+        "auto" (or "sns"): easy problems by Sinkhorn's method, all others by annealing `reg` with
+        Newton steps on certified sparse supports; robust down to reg = 3e-5 of the spread of M.
+        "sns-paper": Sinkhorn-Newton-Sparse at one `reg` [1]_, for comparison.
+        "sinkhorn": fixed-point scaling [2]_, cheap iterations, many of them at small `reg`.
+    potentials_init : tuple of array_like, optional
+        Start (f, g) in cost units, as in ``Solution.potentials``; zeros by default.
+    plan_init : array_like, optional
+        Taken and not used, as in POT: the plan is unique, and a start comes from potentials.
+    n_threads : int, optional
+        Threads for passes over more than a million costs, those that gather a sparse support
+        among them; 1 by default. The result does not depend on it. Small products and everything
+        on sparse supports stay on one thread.
+    deterministic : bool, default True
+        Results are equal to the last bit for any number of threads, whatever is asked for here.
+    device : {"cpu", "cuda"}, default "cpu"
+        Where to run. With "cuda" everything between the arguments and the result happens on the
+        GPU, in float64, and "auto" anneals on dense passes over `M`; a cost that is there already
+        (cupy, torch, numba) is read in place, contiguous and of float64 or float32, and the plan
+        stays there. Derivatives, and problems with infinite costs, take the cost to the host.
+    verbose : bool, default False
+        Write iterations and errors to standard output.
+    callback : callable, optional
+        Called as ``callback(step)`` at the start and after each iteration with the number of
+        iterations, the marginal error (at the `reg` of the moment, while that is annealed) and
+        the seconds passed; a true return value stops the solve.
+    time_limit : float, optional
+        Seconds that the solve may take, the final check included: an iteration that is likely to
+        end later is not begun.
+    unbalanced : float or tuple of float, optional
+        Strengths (rho_1, rho_2) of the penalties on the marginals, one number for both; ``inf``
+        keeps that marginal exact. By default both are exact.
+    unbalanced_type : {"KL"}, default "KL"
+        Divergence of the penalties; POT has others.
+    grad : {"autodiff", "envelope", "last_step", "detach"}, default "autodiff"
+        For tensors, what of the result has derivatives: "autodiff" everything that the library
+        allows (in torch also the plan and the potentials), by implicit differentiation, which
+        keeps no iterate; "envelope" the value alone; "detach" nothing. "last_step" is a word of
+        POT for an approximation of the first and means the same here. For numpy arrays ask the
+        result: ``Solution.gradient`` and ``Solution.pullback``.
+
+    Returns
+    -------
+    Solution
+        Potentials, value, status, errors, and the plan on access. "auto" reads `M` some 5 to 20
+        times and holds, beside it, half its size at first and then the sparse support; "sns-paper"
+        costs O(n m) for each iteration; "sinkhorn" too, and holds another n m numbers.
+
+    Raises
+    ------
+    ValueError
+        If an argument is NaN, negative, of the wrong shape or out of range; if the totals of `a`
+        and `b` differ or are zero; if infinite costs leave no plan with these marginals.
+    TypeError
+        If an argument is not numeric.
+    NotImplementedError
+        For another `reg_type`; for `unbalanced` with `device="cuda"`.
+    DeviceError
+        If `device` is "cuda" and there is none, or no numba-cuda: the message says what to do.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the tolerance was not met; the result carries the error that was.
+
+    Notes
+    -----
+    The error of the result is recomputed in float64 from the potentials before it is called
+    converged. float64 cannot represent plans to better than about ``1e-16 max(M) / reg``; where
+    `tol` asks for more the status is "precision".
+
+    Unbalanced, rows should sum to ``a exp(-phi / rho_1)`` with ``phi = f - reg log a``, columns
+    likewise, and `tol` bounds the violation of that relative to the mass of the plan. The plan is
+    that of POT's ``ot.solve(M, a, b, reg, unbalanced=...)``, and depends on `reg_type`, whose
+    entropy is ``sum P log P - P`` then. POT's value for KL lacks the masses, without which it is
+    zero at every optimum; ours is the minimum above.
+
+    References
+    ----------
+    .. [1] Tang et al., "Accelerating Sinkhorn Algorithm with Sparse Newton Iterations", ICLR 2024.
+    .. [2] Cuturi, "Sinkhorn Distances: Lightspeed Computation of Optimal Transport", NeurIPS 2013.
+    .. [3] Chizat, Peyre, Schmitzer, Vialard, "Scaling Algorithms for Unbalanced Optimal Transport
+       Problems", Mathematics of Computation 2018.
+
+    Examples
+    --------
+    >>> from sparsenum import ot
+    >>> result = ot.solve([[0.0, 1.0], [1.0, 0.0]], reg=0.5)
+    >>> result.plan.round(3).tolist()
+    [[0.44, 0.06], [0.06, 0.44]]
+    >>> result.converged
+    True
+    """
+    choice(grad, "grad", GRADS)
+    if grad == "last_step" and max_iter == 0:
+        raise ValueError("max_iter must be positive with grad='last_step': got 0")
+    solution = attempt(
+        where_it_is(M, device),
+        to_numpy(a),
+        to_numpy(b),
+        reg,
+        reg_type=reg_type,
+        tol=tol,
+        max_iter=max_iter,
+        method=method,
+        potentials_init=potentials_init,
+        n_threads=n_threads,
+        device=device,
+        callback=printing(callback) if verbose else callback,
+        time_limit=time_limit,
+        unbalanced=unbalanced,
+        unbalanced_type=unbalanced_type,
+    )
+    if not solution.converged:
+        warnings.warn(shortfall(solution), ConvergenceWarning, stacklevel=2)
+    result: Solution = as_tensors(solution, (M, a, b), grad)
+    return result
+
+
+def attempt(
+    M: ArrayLike,
+    a: ArrayLike | None,
+    b: ArrayLike | None,
+    reg: float | None,
+    *,
+    reg_type: str = "KL",
+    tol: float | None = None,
+    max_iter: int | None = None,
+    method: str | None = None,
+    potentials_init: tuple[ArrayLike, ArrayLike] | None = None,
+    n_threads: int | None = None,
+    device: str = "cpu",
+    callback: Callback | None = None,
+    time_limit: float | None = None,
+    unbalanced: float | tuple[float, float] | None = None,
+    unbalanced_type: str = "KL",
+) -> Solution:
+    """Do what `solve` does, but leave the warning to the caller: filters are not thread-safe."""
+    method = choice("auto" if method is None else method, "method", MAX_ITER)
+    kind = value_type(reg_type)
+    threads = 1 if n_threads is None else whole(n_threads, "n_threads", lower=1)
+    if reg is None:
+        raise ValueError("reg must be given; for unregularised transport use POT's ot.emd")
+    reg = positive(reg, "reg", "it is the strength of the entropy, in the unit of M")
+    tol = positive(TOL if tol is None else tol, "tol", "it bounds the violation of the marginals")
+    limit = MAX_ITER[method] if max_iter is None else whole(max_iter, "max_iter", lower=0)
+    if time_limit is not None:
+        time_limit = positive(time_limit, "time_limit", "it is in seconds")
+    monitor = Monitor(tol, limit, time_limit, callback)  # its clock starts here
+    rho = None if unbalanced is None else penalties(unbalanced, unbalanced_type)
+    if on_cuda(device):
+        if rho is not None:
+            raise NotImplementedError("unbalanced must be None with device='cuda'; use 'cpu'")
+        from sparsenum.ot.solutions.on_cuda import device_solution
+
+        return feasible(device_solution(M, a, b, reg, method, potentials_init, monitor, kind))
+    M = cost_matrix(M)
+    sides = masses(a, "a", M.shape[0]), masses(b, "b", M.shape[1])
+    if rho is not None:
+        return relaxed_solution(
+            M, *sides, reg, rho, method, potentials_init, monitor, threads, kind
+        )
+    problem, support = canonical(M, *sides, reg, threads)
+    start = start_of(potentials_init, support)
+    log: dict[str, Any] = {"method": method, "tol": tol}
+    if method == "sinkhorn":
+        at = sinkhorn(problem, start, monitor.proceed)
+    else:
+        algorithm = sinkhorn_newton_sparse if method == "sns-paper" else annealed_newton
+        at, counts = algorithm(problem, start, monitor)
+        log |= counts
+    return feasible(certify(problem, support, at.f, at.g, monitor, log, kind))
+
+
+def feasible(solution: Solution) -> Solution:
+    """Return a solution, unless it failed because there is none."""
+    problem = cast(Problem, solution._problem)
+    if solution.status in ("max_iter", "stalled", "precision") and not is_feasible(problem):
+        raise ValueError(
+            "M forbids too many pairs: no plan that avoids its infinite costs has marginals "
+            "a and b; make some of those costs finite or change the masses"
+        )
+    return solution

@@ -1,0 +1,1 @@
+"""Transport problems: costs, masses, and the same on a subset of pairs."""

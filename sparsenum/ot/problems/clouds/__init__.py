@@ -1,0 +1,1 @@
+"""Two clouds of points whose cost matrix is never stored."""

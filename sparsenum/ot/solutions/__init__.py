@@ -1,0 +1,1 @@
+"""From a solved problem to a checked result with derivatives."""

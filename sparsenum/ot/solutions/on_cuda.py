@@ -1,0 +1,96 @@
+"""The way of `solve` on a CUDA device: from the caller's cost, wherever it is, to a result."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sparsenum import _cuda as device
+from sparsenum._check import float_type, real_array
+from sparsenum._device import lives_on_cuda
+from sparsenum.ot.problems.dense import Vector
+from sparsenum.ot.problems.reduction import (
+    SENTINEL,
+    RegType,
+    Support,
+    canonical,
+    masses,
+    refuse_cost,
+    shared_mass,
+    start_of,
+)
+from sparsenum.ot.solutions.certify import certify
+from sparsenum.ot.solutions.solution import Solution
+from sparsenum.ot.solvers.annealing import dense
+from sparsenum.ot.solvers.monitor import Monitor
+from sparsenum.ot.solvers.on_cuda import DeviceProblem, extent, take
+from sparsenum.ot.solvers.sns import sinkhorn_newton_sparse
+
+TYPES = (np.float64, np.float32)
+
+
+def device_solution(
+    M: Any,
+    a: ArrayLike | None,
+    b: ArrayLike | None,
+    reg: float,
+    method: str,
+    potentials: tuple[ArrayLike, ArrayLike] | None,
+    monitor: Monitor,
+    reg_type: RegType,
+) -> Solution:
+    """Solve one problem on the device; arguments are those of `solve`, numbers checked."""
+    cost = device_cost(M)
+    found = extent(cost)
+    refuse_cost(found.low)
+    sides = masses(_host(a), "a", cost.shape[0]), masses(_host(b), "b", cost.shape[1])
+    regular = found.high <= SENTINEL and not found.endless
+    problem, support = _canonical(cost, regular, *sides, reg)
+    start = start_of(potentials, support)
+    log: dict[str, Any] = {"method": method, "tol": monitor.tol}
+    if method == "sinkhorn":
+        at = dense.sinkhorn(problem, start, monitor)
+    elif method == "sns-paper":
+        step = DeviceProblem.newton_step
+        at, counts = sinkhorn_newton_sparse(problem, start, monitor, step)
+        log |= counts
+    else:
+        if problem.cost is not cost:  # without what has no mass, or is forbidden
+            found = extent(problem.cost)
+        at, counts = dense.annealed(problem, start, found.high - found.low, monitor)
+        log |= counts
+    f, g = at.f.copy_to_host(), at.g.copy_to_host()
+    return certify(problem, support, f, g, monitor, log, reg_type)
+
+
+def device_cost(M: Any) -> Any:
+    """Return a cost on the device: where it is, if it is there already."""
+    if not lives_on_cuda(M):
+        return device.to_device(real_array(M, "M", 2, float_type(M)))
+    cost = device.to_device(M)
+    if cost.ndim != 2 or 0 in cost.shape:
+        raise ValueError(f"M must have 2 dimensions, none of length 0: got shape {cost.shape}")
+    if cost.dtype not in TYPES or not cost.is_c_contiguous():
+        raise TypeError(
+            "M on the device must be a contiguous array of float64 or float32: got "
+            f"{cost.dtype}{' with strides' * (not cost.is_c_contiguous())}; convert it first"
+        )
+    return cost
+
+
+def _canonical(
+    cost: Any, regular: bool, a: Vector, b: Vector, reg: float
+) -> tuple[DeviceProblem, Support]:
+    """Return the problem between rows and columns with mass, as `canonical` does."""
+    if not regular:  # forbidden pairs: what to say of them needs the cost on the host
+        problem, support = canonical(cost.copy_to_host(), a, b, reg, 1)
+        return DeviceProblem(device.to_device(problem.M), problem.a, problem.b, reg), support
+    rows, columns = np.flatnonzero(a), np.flatnonzero(b)
+    support = Support(rows, columns, cost.shape, shared_mass(a, b), cost)
+    if cost.shape != (rows.size, columns.size):
+        cost = take(cost, device.to_device(rows), device.to_device(columns))
+    return DeviceProblem(cost, a[rows] / a.sum(), b[columns] / b.sum(), reg), support
+
+
+def _host(x: Any) -> Any:
+    return device.to_device(x).copy_to_host() if lives_on_cuda(x) else x

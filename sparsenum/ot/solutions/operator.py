@@ -1,0 +1,131 @@
+"""The plan as a linear operator, dense or sparse: what derivatives need of it."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsenum.ot.problems.dense import SAMPLE, Matrix, Vector
+from sparsenum.ot.solutions import _cpu as _cpu_gradient
+from sparsenum.sparse import CSR, cg, schur_cg, schur_direct, spmv, spmv_t
+
+if TYPE_CHECKING:
+    from sparsenum.ot.solutions.solution import Solution
+
+SPARSE = 0.25  # share of entries below which the plan is worth being taken as a sparse matrix
+LEFT_OUT = 1e-12  # share of the mass that a sparse plan may leave out: no derivative shows it
+RTOL, MAX_ITER = 1e-10, 300  # beyond so many products a factorisation is cheaper
+
+
+class PlanOperator(Protocol):
+    """A plan P (n, m) between rows and columns with mass."""
+
+    def times(self, x: Vector) -> Vector:
+        """Return P x."""
+
+    def times_t(self, y: Vector) -> Vector:
+        """Return P' y."""
+
+    def weighted_sums(self, weights: Matrix) -> tuple[Vector, Vector]:
+        """Return the row and column sums of P * weights, entry by entry."""
+
+    def schur_solve(self, r: Vector, c: Vector, rhs: Vector) -> Vector:
+        """Solve (diag(c) - P' diag(1/r) P) z = rhs, singular along the constants."""
+
+    def change(self, z_f: Vector, z_g: Vector, weights: Matrix, reg: float) -> Matrix:
+        """Return P_ij (z_f_i + z_g_j - weights_ij / reg), dense."""
+
+
+def plan_operator(solution: "Solution") -> PlanOperator:
+    """Return the plan of a solution, sparse where a few rows suggest that it pays."""
+    problem, support = solution._problem, solution._support
+    f, g = solution._reduced()
+    rows = np.linspace(0, f.size - 1, min(f.size, SAMPLE)).astype(np.int64)
+    width = -problem.reg * np.log(LEFT_OUT / (f.size * g.size))
+    if np.mean(problem.row_costs(rows) - f[rows, None] - g < width) > SPARSE:
+        P = support.inner(solution.plan)
+        if P.dtype != np.float64:
+            P = support.mass * problem.plan(f, g, out=np.empty(P.shape))
+        return DensePlan(cast(NDArray[np.float64], P))
+    costs, entries = solution._entries(LEFT_OUT)
+    return SparsePlan(costs.with_data(support.mass * entries))
+
+
+@dataclass(frozen=True, slots=True)
+class DensePlan:
+    """A plan with all its entries."""
+
+    P: NDArray[np.float64]
+
+    def times(self, x: Vector) -> Vector:
+        """Return P x."""
+        return self.P @ x
+
+    def times_t(self, y: Vector) -> Vector:
+        """Return P' y."""
+        return y @ self.P
+
+    def weighted_sums(self, weights: Matrix) -> tuple[Vector, Vector]:
+        """Return the row and column sums of P * weights, entry by entry."""
+        n, m = self.P.shape
+        sums = np.empty(n), np.empty(m)
+        _cpu_gradient.weighted_sums(self.P, weights, *sums)
+        return sums
+
+    def schur_solve(self, r: Vector, c: Vector, rhs: Vector) -> Vector:
+        """Solve (diag(c) - P' diag(1/r) P) z = rhs, singular along the constants."""
+
+        def product(z: Vector) -> Vector:
+            out = np.empty_like(z)
+            _cpu_gradient.schur_times(self.P, r, c, z, out)
+            return out
+
+        result = cg(product, rhs, diagonal=c, rtol=RTOL, max_iter=MAX_ITER)
+        if result.converged:
+            return result.x
+        return schur_direct(CSR.from_dense(self.P / np.sqrt(r)[:, None]), c, rhs)
+
+    def change(self, z_f: Vector, z_g: Vector, weights: Matrix, reg: float) -> Matrix:
+        """Return P_ij (z_f_i + z_g_j - weights_ij / reg), dense."""
+        change = np.empty_like(self.P)
+        _cpu_gradient.plan_change(self.P, z_f, z_g, weights, reg, change)
+        return change
+
+
+@dataclass(frozen=True, slots=True)
+class SparsePlan:
+    """A plan without the entries that no derivative would show."""
+
+    P: CSR
+
+    def times(self, x: Vector) -> Vector:
+        """Return P x."""
+        return spmv(self.P, x).astype(np.float64, copy=False)
+
+    def times_t(self, y: Vector) -> Vector:
+        """Return P' y."""
+        return spmv_t(self.P, y).astype(np.float64, copy=False)
+
+    def weighted_sums(self, weights: Matrix) -> tuple[Vector, Vector]:
+        """Return the row and column sums of P * weights, entry by entry."""
+        n, m = self.P.shape
+        sums = np.empty(n), np.empty(m)
+        _cpu_gradient.support_weighted_sums(*self._arrays, weights, *sums)
+        return sums
+
+    def schur_solve(self, r: Vector, c: Vector, rhs: Vector) -> Vector:
+        """Solve (diag(c) - P' diag(1/r) P) z = rhs, singular along the constants."""
+        Q = self.P.with_data(self.P.data / np.sqrt(np.repeat(r, self.P.row_counts)))
+        result = schur_cg(Q, c, rhs, rtol=RTOL, max_iter=MAX_ITER)
+        return result.x if result.converged else schur_direct(Q, c, rhs)
+
+    def change(self, z_f: Vector, z_g: Vector, weights: Matrix, reg: float) -> Matrix:
+        """Return P_ij (z_f_i + z_g_j - weights_ij / reg), dense."""
+        change = np.zeros(self.P.shape)
+        _cpu_gradient.support_change(*self._arrays, z_f, z_g, weights, reg, change)
+        return change
+
+    @property
+    def _arrays(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        return self.P.indptr, self.P.indices, self.P.data

@@ -1,0 +1,248 @@
+"""What a solver returns: potentials first, the plan when somebody asks for it."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sparsenum._check import choice, real_array, require_memory
+from sparsenum.ot.problems import _cpu
+from sparsenum.ot.problems.clouds.points import PointProblem
+from sparsenum.ot.problems.dense import Matrix, Problem, Vector
+from sparsenum.ot.problems.reduction import RegType, Support
+from sparsenum.ot.solutions.gradient import (
+    Gradient,
+    linear_gradient,
+    pullback,
+    relaxed_gradient,
+    value_gradient,
+)
+from sparsenum.ot.solvers.monitor import Status
+from sparsenum.sparse import CSR
+
+if TYPE_CHECKING:
+    import scipy.sparse
+
+    from sparsenum.ot.solvers.on_cuda import DeviceProblem
+
+LEAST = 1e-17  # share of the mass that may go without its cost
+CITATION = (
+    "sparsenum: sparse numerics for entropic transport. Method: Tang, Shavlovsky, Rahmanian, "
+    "Tardini, Thekumparampil, Xiao, Ying, 'Accelerating Sinkhorn Algorithm with Sparse Newton "
+    "Iterations', ICLR 2024. Interface after POT: Flamary et al., 'POT: Python Optimal Transport', "
+    "JMLR 22(78), 2021."
+)
+DROPPED_MASS = 1e-2  # share of the tolerance that a sparse plan may leave out in all
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Result of an entropic transport problem, with the attribute names of POT's ``OTResult``.
+
+    The plan is ``P = exp((f_i + g_j - M_ij) / reg)`` for the potentials (f, g).
+
+    Attributes
+    ----------
+    potentials : tuple of ndarray
+        f, shape (n,), and g, shape (m,), in cost units; minus infinity where a mass is zero. POT's
+        log-scalings are ``f / reg`` and ``g / reg``. Only f + g matters to the plan: both have the
+        same mean where there is mass.
+    value : float
+        ``<P, M> + reg KL(P | a b')``, or ``<P, M> + reg sum P log P`` for ``reg_type="entropy"``:
+        both without terms for the total mass, as POT's ``ot.solve`` defines them. Where the
+        marginals are penalised, their penalties and all terms for the mass are in it.
+    marginals : tuple of ndarray
+        Row and column sums of the plan, recomputed in float64 from the potentials.
+    marginal_error : float
+        1-norm of the violation of both marginals, relative to the total mass, from `marginals`;
+        of what the penalties ask of them, relative to the mass of the plan, where there are some.
+    converged : bool
+        Whether `marginal_error` is at most the tolerance.
+    status : str
+        "converged"; "max_iter"; "time_limit"; "stopped" (by the callback); "stalled": no progress
+        any more; or "precision": float64 cannot represent a better plan at this cost and reg.
+    n_iter : int
+        Iterations: Newton steps, accepted or refused, and Sinkhorn sweeps on the whole plan.
+    log : dict
+        ``err`` and ``seconds`` (one entry for each iteration, the start included), ``niter``,
+        ``tol``, ``method``, ``sinkhorn`` (sweeps, and row updates on the way into a level); but
+        for method "sinkhorn" also ``newton``, ``refused`` and ``cg`` (products in all); and where
+        there were supports ``scans`` (of the cost) and ``support`` (entries of the largest).
+    """
+
+    potentials: tuple[Vector, Vector]
+    value: float
+    marginals: tuple[Vector, Vector]
+    marginal_error: float
+    converged: bool
+    status: Status
+    n_iter: int
+    log: dict[str, Any]
+    _problem: "Problem | PointProblem | DeviceProblem" = field(repr=False)
+    _support: Support = field(repr=False)
+    _reg_type: RegType = field(default="KL", repr=False)
+    _rho: tuple[float, float] | None = field(default=None, repr=False)
+
+    @property
+    def potential_a(self) -> Vector:
+        """First potential, f."""
+        return self.potentials[0]
+
+    @property
+    def potential_b(self) -> Vector:
+        """Second potential, g."""
+        return self.potentials[1]
+
+    @property
+    def marginal_a(self) -> Vector:
+        """Row sums of the plan."""
+        return self.marginals[0]
+
+    @property
+    def marginal_b(self) -> Vector:
+        """Column sums of the plan."""
+        return self.marginals[1]
+
+    @cached_property
+    def plan(self) -> Matrix:
+        """Dense plan, shape (n, m), computed at first access; in float32 if the cost is.
+
+        Raises
+        ------
+        MemoryError
+            If the machine cannot hold it; `sparse_plan` usually fits.
+        """
+        remedy = "use sparse_plan, or work with the potentials"
+        require_memory(self._support.shape, "plan", remedy)
+        P = self._problem.plan(*self._reduced())
+        P *= self._support.mass
+        return self._support.outer(P)
+
+    @cached_property
+    def sparse_plan(self) -> "scipy.sparse.csr_array":
+        """Plan as a scipy CSR array, without its smallest entries.
+
+        What is left out sums to less than 1 % of the tolerance (times the total mass).
+        """
+        costs, P = self._entries(DROPPED_MASS * self.log["tol"])
+        return self._support.expand_sparse(costs.with_data(P))
+
+    @cached_property
+    def value_linear(self) -> float:
+        """Transport cost ``<P, M>``; an infinite cost counts for nothing where the plan is zero."""
+        costs, P = self._entries(LEAST)
+        return self._support.mass * float(P @ costs.data)
+
+    @property
+    def lazy_plan(self) -> Any:
+        """Plan as POT's ``LazyTensor`` if it was solved without a cost matrix, None otherwise."""
+        if not isinstance(self._problem, PointProblem):
+            return None
+        from sparsenum.ot.tensors.results import lazy_plan
+
+        return lazy_plan(self)
+
+    @property
+    def value_quad(self) -> None:
+        """None: the cost has no quadratic part."""
+
+    @property
+    def citation(self) -> str:
+        """What to cite for this result."""
+        return CITATION
+
+    @property
+    def _backend(self) -> Any:
+        """POT's backend of these arrays."""
+        from sparsenum.ot.tensors.results import numpy_backend
+
+        return numpy_backend()
+
+    def gradient(self, of: Literal["value", "value_linear"] = "value") -> Gradient:
+        """Return the derivatives of the value with respect to the masses and the cost.
+
+        Parameters
+        ----------
+        of : {"value", "value_linear"}, default "value"
+            The value follows from the envelope theorem, with the terms that belong to its
+            ``reg_type``; the transport cost takes one linear solve, as `pullback` does.
+
+        Returns
+        -------
+        Gradient
+            ``a``, ``b`` and ``M``: finite, also where a mass is zero.
+
+        Raises
+        ------
+        ValueError
+            If there is no cost matrix, after a lazy solve.
+        """
+        if choice(of, "of", ("value", "value_linear")) == "value_linear":
+            self._require_marginals()
+            return linear_gradient(self)
+        if self._rho is not None:
+            return relaxed_gradient(self, self._rho)
+        return value_gradient(self, self._reg_type)
+
+    def pullback(
+        self,
+        plan: ArrayLike | None = None,
+        potentials: tuple[ArrayLike | None, ArrayLike | None] = (None, None),
+    ) -> Gradient:
+        r"""Return the derivatives of a number, given those with respect to plan and potentials.
+
+        With a function L of the plan P and the potentials f, g, this is the chain rule for
+        a, b, M: implicit differentiation of the optimality conditions, one linear solve with the
+        matrix of Newton's method, O(n m) memory and no iterate kept.
+
+        Parameters
+        ----------
+        plan : array_like, shape (n, m), optional
+            Derivatives of L with respect to the plan; zero by default.
+        potentials : tuple of array_like, optional
+            Derivatives of L with respect to f and g; zero where None.
+
+        Returns
+        -------
+        Gradient
+            ``a``, ``b`` and ``M``.
+
+        Raises
+        ------
+        ValueError
+            If the shapes do not fit; if there is no cost matrix, after a lazy solve.
+        """
+        self._require_marginals()
+        n, m = self._support.shape
+        bars = [None if x is None else real_array(x, "plan", 2) for x in (plan,)]
+        bars += [None if x is None else real_array(x, "potentials", 1) for x in potentials]
+        for x, name, shape in zip(
+            bars, ("plan", "potentials", "potentials"), ((n, m), (n,), (m,)), strict=True
+        ):
+            if x is not None and x.shape != shape:
+                raise ValueError(f"{name} must have shape {shape}: got {x.shape}")
+        return pullback(self, *bars)
+
+    def _require_marginals(self) -> None:
+        if self._rho is not None:
+            raise NotImplementedError(
+                "of an unbalanced problem only the value has derivatives in this version"
+            )
+
+    def _entries(self, left_out: float) -> tuple[CSR, Vector]:
+        """Return costs and masses of the plan's entries, but for a share of the mass."""
+        f, g = self._reduced()
+        width = -self._problem.reg * np.log(left_out / (f.size * g.size))
+        support = self._problem.within(f, g, width)
+        P = np.empty(support.nnz)
+        costs = support if isinstance(support, CSR) else support.costs(np.empty_like(P))
+        _cpu.support_plan(costs.indptr, costs.indices, costs.data, f, g, self._problem.reg, P)
+        return costs, P
+
+    def _reduced(self) -> tuple[Vector, Vector]:
+        """Return the potentials of the canonical problem."""
+        rows, columns = self._support.rows, self._support.columns
+        f, g = self.potentials[0][rows], self.potentials[1][columns]
+        return f - self._problem.reg * np.log(self._support.mass), g

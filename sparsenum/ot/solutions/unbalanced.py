@@ -1,0 +1,148 @@
+"""Unbalanced transport for the door `solve`: what its penalties mean, and what it reports."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sparsenum._check import positive, real_array
+from sparsenum.ot.problems.dense import Matrix, Problem, Vector
+from sparsenum.ot.problems.reduction import RegType, Support, forbidding
+from sparsenum.ot.solutions.certify import verdict
+from sparsenum.ot.solutions.solution import Solution
+from sparsenum.ot.solvers.annealing.unbalanced import annealed_relaxed, violation
+from sparsenum.ot.solvers.monitor import Monitor
+
+Penalties = tuple[float, float]
+
+
+def penalties(unbalanced: Any, unbalanced_type: str) -> Penalties | None:
+    """Return the strengths of the two penalties, or None if both marginals are to be exact."""
+    if str(unbalanced_type).upper() != "KL":
+        raise NotImplementedError(
+            f"unbalanced_type must be 'KL': got {unbalanced_type!r}, which is not part of this "
+            "version; use POT's ot.solve for it"
+        )
+    pair = list(unbalanced) if np.ndim(unbalanced) else [unbalanced]
+    if len(pair) not in (1, 2):
+        raise ValueError(f"unbalanced must be a number or a pair of them: got {len(pair)} items")
+    rho_a, rho_b = (_penalty(rho) for rho in (pair[0], pair[-1]))
+    return None if math.isinf(rho_a) and math.isinf(rho_b) else (rho_a, rho_b)
+
+
+def _penalty(rho: Any) -> float:
+    if isinstance(rho, float | np.floating) and rho == math.inf:
+        return math.inf
+    return positive(rho, "unbalanced", "it is the strength of a penalty; inf for an exact marginal")
+
+
+def relaxed_solution(
+    M: Matrix,
+    a: Vector,
+    b: Vector,
+    reg: float,
+    rho: Penalties,
+    method: str,
+    potentials_init: tuple[ArrayLike, ArrayLike] | None,
+    monitor: Monitor,
+    n_threads: int,
+    reg_type: RegType,
+) -> Solution:
+    """Solve a checked problem with penalties, and report on the whole plan.
+
+    The entropy is the divergence from ab' of a problem whose cost has reg log(ab') added.
+    """
+    if method not in ("auto", "sns"):
+        raise ValueError(f"method must be 'auto' where unbalanced is given: got {method!r}")
+    M = forbidding(M, reg)
+    rows, columns = _occupied(M, a, b, rho)
+    own = M if M.shape == (rows.size, columns.size) else M[np.ix_(rows, columns)]
+    cost = own
+    if reg_type == "entropy":
+        cost = own + reg * np.log(np.outer(a[rows], b[columns]))
+    problem = Problem(cost, a[rows], b[columns], reg, n_threads)
+    psi = _start(potentials_init, M.shape, columns, reg * np.log(problem.b))
+    f, g, counts = annealed_relaxed(problem, rho, psi, monitor)
+
+    error, row_sums, column_sums = violation(problem, rho, f, g)
+    converged = error <= monitor.tol
+    status = verdict(error, f, g, reg, monitor)
+    mass = float(row_sums.sum())
+    support = Support(rows, columns, M.shape, mass, M)
+    marginals = support.expand(row_sums, 0, 0.0), support.expand(column_sums, 1, 0.0)
+    # <P, M> + reg sum P log(P/ab') = phi.P1 + psi.P'1, since log(P/ab') = (phi + psi - M) / reg
+    phi, psi = f - reg * np.log(problem.a), g - reg * np.log(problem.b)
+    value = float(row_sums @ phi + column_sums @ psi) - reg * mass
+    if reg_type == "KL":
+        value += reg * float(a.sum() * b.sum())
+    else:  # the potentials of the caller's cost
+        f, g = phi, psi
+    value += divergence(marginals[0], a, rho[0]) + divergence(marginals[1], b, rho[1])
+    n_iter = len(monitor.errors) - 1
+    log: dict[str, Any] = {"method": "auto", "tol": monitor.tol, "unbalanced": rho, **counts}
+    log |= {"err": monitor.errors, "seconds": monitor.seconds, "niter": n_iter}
+    log["sinkhorn"] = n_iter - counts["newton"] - counts["refused"]
+    return Solution(
+        potentials=(support.expand(f, 0, -np.inf), support.expand(g, 1, -np.inf)),
+        value=value,
+        marginals=marginals,
+        marginal_error=error,
+        converged=converged,
+        status=status,
+        n_iter=n_iter,
+        log=log,
+        _problem=Problem(own, problem.a, problem.b, reg, n_threads),
+        _support=support,
+        _reg_type=reg_type,
+        _rho=rho,
+    )
+
+
+def divergence(sums: Vector, mass: Vector, rho: float) -> float:
+    """Return rho KL(sums | mass) with its mass terms; zero if rho is inf, where they are equal."""
+    if math.isinf(rho):
+        return 0.0
+    some = sums > 0
+    logs = sums[some] @ np.log(sums[some] / mass[some])
+    return rho * float(logs - sums.sum() + mass.sum())
+
+
+def _occupied(
+    M: Matrix, a: Vector, b: Vector, rho: Penalties
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows and columns that can carry mass; all with mass must, if rho is inf."""
+    rows, columns = np.flatnonzero(a), np.flatnonzero(b)
+    if M.max() < np.inf:
+        return rows, columns
+    allowed = M[np.ix_(rows, columns)] < np.inf
+    open_rows, open_columns = allowed.any(axis=1), allowed.any(axis=0)
+    for side, open_, index, penalty in (
+        ("row", open_rows, rows, rho[0]),
+        ("column", open_columns, columns, rho[1]),
+    ):
+        if math.isinf(penalty) and not open_.all():
+            raise ValueError(
+                f"M must leave each {side} with mass a finite cost where unbalanced is inf: got "
+                f"only infinite costs in {side} {index[~open_][0]}; make one finite, set its mass "
+                "to zero, or give unbalanced a finite value"
+            )
+    if not allowed.any():
+        raise ValueError("M must have a finite cost between some masses: got only infinity")
+    return rows[open_rows], columns[open_columns]
+
+
+def _start(
+    potentials: tuple[ArrayLike, ArrayLike] | None,
+    shape: tuple[int, int],
+    columns: NDArray[np.int64],
+    reg_log_b: Vector,
+) -> Vector:
+    """Return the start of psi; phi follows from it."""
+    if potentials is None:
+        return np.zeros(columns.size)
+    f, g = (real_array(x, "potentials_init", 1) for x in potentials)
+    if (f.size, g.size) != shape:
+        raise ValueError(f"potentials_init must have lengths {shape}: got ({f.size}, {g.size})")
+    psi = g[columns] - reg_log_b
+    return np.where(np.isfinite(psi), psi, 0.0)

@@ -1,0 +1,1 @@
+"""Methods: Sinkhorn, Newton, Sinkhorn-Newton-Sparse."""

@@ -1,0 +1,1 @@
+"""Many problems of one shape, solved together."""

@@ -1,0 +1,118 @@
+"""Stacks of small problems on a CUDA device: the costs stay there, one block solves a problem."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsenum import _cuda as device
+from sparsenum._check import real_array
+from sparsenum._device import lives_on_cuda
+from sparsenum.ot.problems.dense import Vector
+from sparsenum.ot.problems.reduction import BEYOND, SENTINEL
+from sparsenum.ot.solutions.on_cuda import TYPES
+from sparsenum.ot.solvers import _cuda
+from sparsenum.ot.solvers.monitor import GOAL
+from sparsenum.ot.stacks import _cuda as _cuda_batch
+from sparsenum.ot.tensors.results import backend_of, is_tensor, to_numpy
+
+Array = Any  # on the device
+
+
+def device_costs(M: Any) -> Any:
+    """Return a stack of costs where it is: on the device, or else as one of float64 on the host."""
+    M = backend_of(M).detach(M) if is_tensor(M) else M
+    if not lives_on_cuda(M):
+        return real_array(to_numpy(M), "M", 3)
+    costs = device.to_device(M)
+    if costs.ndim != 3:
+        raise ValueError(f"M must have 3 dimensions: got shape {costs.shape}")
+    if costs.dtype not in TYPES or not costs.is_c_contiguous():
+        raise TypeError(
+            "M on the device must be a contiguous array of float64 or float32: got "
+            f"{costs.dtype}{' with strides' * (not costs.is_c_contiguous())}; convert it first"
+        )
+    return costs
+
+
+def to_host(x: Any) -> Any:
+    """Return an array on the host, wherever it is."""
+    x = to_numpy(x)
+    return device.to_device(x).copy_to_host() if lives_on_cuda(x) else x
+
+
+class DevicePasses:
+    """What is computed on all problems of a stack at once, on the device.
+
+    Attributes
+    ----------
+    M : device array, shape (B, n, m)
+        Costs.
+    in_kind : bool
+        Whether they were there before, and plans are to stay there.
+    """
+
+    def __init__(self, M: Any, a: Vector, b: Vector, reg: Vector) -> None:
+        self.in_kind = lives_on_cuda(M)
+        self.M = device.to_device(M)
+        self._sides = device.to_device(a), device.to_device(b)
+        self._reg = device.to_device(reg)
+        self._forbidden = device.to_device(np.maximum(SENTINEL, BEYOND * reg))
+        self._blocks = min(len(reg), _blocks_at_once()), device.THREADS
+
+    def cost(self, k: int) -> NDArray[Any]:
+        """Return one cost on the host."""
+        cost: NDArray[Any] = self.M[k].copy_to_host()
+        return cost
+
+    def sound(self) -> NDArray[np.bool_]:
+        """Return which costs hold numbers, and one that is not forbidden for each mass."""
+        sound = device.empty(len(self.M))
+        _cuda.find_sound[self._blocks](self.M, *self._sides, self._forbidden, sound)
+        found: NDArray[np.bool_] = sound.copy_to_host() > 0.0
+        return found
+
+    def solve(
+        self, tol: float, most: int, f: Vector, g: Vector, sweeps: Vector, steps: Vector
+    ) -> None:
+        """Solve all problems, in one launch; write potentials and counts."""
+        there = [device.empty(x.shape) for x in (f, g)]
+        counts = device.empty((len(f), 2), np.int64)
+        limits = self._forbidden, GOAL * tol, most
+        problems = self.M, *self._sides, self._reg, *limits
+        _cuda_batch.solve_stack[self._blocks](*problems, *there, counts, *self._room())
+        f[:], g[:] = (x.copy_to_host() for x in there)
+        sweeps[:], steps[:] = counts.copy_to_host().T
+
+    def assess(self, f: Vector, g: Vector, sums: NDArray[np.float64]) -> None:
+        """Write what the sums of each plan say."""
+        there = device.empty(sums.shape)
+        potentials = device.to_device(f), device.to_device(g)
+        _cuda.assess[self._blocks](self.M, *self._sides, self._reg, *potentials, there)
+        sums[:] = there.copy_to_host()
+
+    def plans(self, f: Vector, g: Vector, mass: Vector) -> Any:
+        """Return the plans, each times its mass: on the device, if the costs came from there."""
+        B, n, _ = self.M.shape
+        P = device.empty(self.M.shape, self.M.dtype)
+        there = [device.to_device(x) for x in (f, g, self._reg, mass)]
+        _cuda.plans[device.per_row(B * n)](self.M, *there, P)
+        return P if self.in_kind else P.copy_to_host()
+
+    def _room(self) -> tuple[Array, ...]:
+        """Return what the blocks in flight work in, as `solve_stack` wants it."""
+        blocks, (n, m) = self._blocks[0], self.M.shape[1:]
+        N, K = max(n, m), min(n, m)
+        rows, columns = K + _cuda_batch.GROUP - 1, K + 2
+        shapes = (3, N, K), (rows, columns), (4, N)
+        return (
+            *(device.empty((blocks, *shape)) for shape in shapes),
+            device.empty((blocks, 2, N), np.int64),
+        )
+
+
+def _blocks_at_once() -> int:
+    """Return how many blocks the device holds, for more would only want more room."""
+    return int(
+        device.MOST_BLOCKS if device.SIMULATED else device.in_step(_cuda_batch.solve_stack)[0]
+    )

@@ -1,0 +1,133 @@
+"""What `solve_batch` returns: potentials, values and errors of a stack of problems."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sparsenum.ot.problems.dense import Vector
+from sparsenum.ot.problems.reduction import RegType, canonical
+from sparsenum.ot.solutions.certify import certify
+from sparsenum.ot.solutions.gradient import Gradient
+from sparsenum.ot.solutions.solution import Solution
+from sparsenum.ot.solvers.monitor import Monitor
+
+if TYPE_CHECKING:
+    from sparsenum.ot._batch import Stack
+
+
+@dataclass(frozen=True)
+class BatchSolution:
+    """Results of a stack of transport problems, with the attribute names of POT's ``OTResult``.
+
+    Attributes
+    ----------
+    potentials : tuple of ndarray
+        f, shape (B, n), and g, shape (B, m), in cost units; minus infinity where a mass is zero.
+        POT's log-scalings are ``f / reg`` and ``g / reg``.
+    value : ndarray, shape (B,)
+        ``<P, M>`` and `reg` times the regulariser that `reg_type` names.
+    value_linear : ndarray, shape (B,)
+        Transport costs ``<P, M>``; an infinite cost counts for nothing where the plan is zero.
+    marginal_error : ndarray, shape (B,)
+        1-norm of the violation of both marginals, relative to the total mass, recomputed in
+        float64 from the potentials.
+    converged : ndarray of bool, shape (B,)
+        Whether `marginal_error` is at most the tolerance.
+    status : ndarray of str, shape (B,)
+        How each problem ended, in the words of ``Solution.status``.
+    n_iter : ndarray of int, shape (B,)
+        Iterations: Sinkhorn sweeps and Newton steps.
+    log : dict
+        ``tol``, ``newton`` (steps for each problem) and ``single``: indices of the problems that
+        were solved one by one, as by `solve`, because they are large or hard.
+    """
+
+    potentials: tuple[NDArray[np.float64], NDArray[np.float64]]
+    value: Vector
+    value_linear: Vector
+    marginal_error: Vector
+    converged: NDArray[np.bool_]
+    status: NDArray[np.str_]
+    n_iter: NDArray[np.int64]
+    log: dict[str, Any]
+    _stack: "Stack" = field(repr=False)
+    _reg_type: RegType = field(repr=False)
+
+    @property
+    def potential_a(self) -> NDArray[np.float64]:
+        """First potentials, f."""
+        return self.potentials[0]
+
+    @property
+    def potential_b(self) -> NDArray[np.float64]:
+        """Second potentials, g."""
+        return self.potentials[1]
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __getitem__(self, k: int) -> Solution:
+        """Return the solution of one problem, as `solve` would."""
+        stack = self._stack
+        sides = stack.a[k], stack.b[k]
+        problem, support = canonical(stack.passes.cost(k), *sides, float(stack.reg[k]), 1)
+        f, g = stack.f[k][support.rows], stack.g[k][support.columns]
+        monitor = Monitor(stack.tol, stack.limit, status=self.status[k].item())
+        monitor.tick(self.marginal_error[k])
+        log = {"method": "auto", "tol": stack.tol, "newton": int(stack.newton[k])}
+        return certify(problem, support, f, g, monitor, log, self._reg_type)
+
+    def gradient(self, of: Literal["value", "value_linear"] = "value") -> Gradient:
+        """Return the derivatives of each value, stacked, as ``Solution.gradient`` does for one.
+
+        Parameters
+        ----------
+        of : {"value", "value_linear"}, default "value"
+            What is differentiated.
+
+        Returns
+        -------
+        Gradient
+            ``a`` (B, n), ``b`` (B, m) and ``M`` (B, n, m).
+        """
+        return stacked([self[k].gradient(of) for k in range(len(self))])
+
+    def pullback(
+        self,
+        plan: ArrayLike | None = None,
+        potentials: tuple[ArrayLike | None, ArrayLike | None] = (None, None),
+    ) -> Gradient:
+        """Return the derivatives of a number that depends on plans and potentials, stacked.
+
+        Parameters
+        ----------
+        plan : array_like, shape (B, n, m), optional
+            Its derivatives with respect to the plans.
+        potentials : tuple of array_like, optional
+            Its derivatives with respect to f, shape (B, n), and g, shape (B, m).
+
+        Returns
+        -------
+        Gradient
+            ``a`` (B, n), ``b`` (B, m) and ``M`` (B, n, m).
+        """
+        bars = [[None] * len(self) if x is None else x for x in (plan, *potentials)]
+        each = zip(*bars, strict=True)
+        return stacked([self[k].pullback(P, (f, g)) for k, (P, f, g) in enumerate(each)])
+
+    @cached_property
+    def plan(self) -> Any:
+        """Dense plans, shape (B, n, m), computed at first access.
+
+        On the device and in the precision of the costs, if these were there.
+        """
+        stack = self._stack
+        return stack.passes.plans(stack.f, stack.g, stack.mass)
+
+
+def stacked(gradients: list[Gradient]) -> Gradient:
+    """Return the gradients of several problems as one, whose arrays have one axis more."""
+    return Gradient(*(np.stack([getattr(x, name) for x in gradients]) for name in ("a", "b", "M")))

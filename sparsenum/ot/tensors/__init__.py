@@ -1,0 +1,1 @@
+"""Arrays of torch, jax, cupy and tensorflow."""
