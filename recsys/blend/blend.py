@@ -14,6 +14,7 @@ from recsys.blend.plan import Plan, factors_of, learn_parts, level
 from recsys.blend.search import Trial, first_plan, search
 from recsys.data.interactions import Interactions, read_pairs
 from recsys.data.table import Source
+from recsys.evaluation.hold_out import cut
 from recsys.evaluation.metrics import without
 from recsys.items.item_based import ItemBased
 from recsys.scores.history_scores import HistoryScores, ItemTables
@@ -28,7 +29,6 @@ from recsys.storage.packing import (
     unpack,
     weight_bytes,
 )
-from recsys.training.monitor import cut
 from sparsenum._check import choice, positive, whole
 from sparsenum.sparse import CSR
 

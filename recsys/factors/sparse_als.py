@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from recsys.data.interactions import Interactions
 from recsys.data.table import Source
+from recsys.evaluation.hold_out import hold_out
 from recsys.factors.least_squares import Problem, train_tables
 from recsys.factors.two_tables import MAX_DIM, Factored
 from recsys.scores.factor_scores import FactorScores
 from recsys.serving import newcomers
 from recsys.storage.budget import parse_budget
-from recsys.training.monitor import Monitor, hold_out
+from recsys.training.monitor import Monitor
 from sparsenum._check import positive, whole
 from sparsenum.sparse import CSR
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from recsys.data.interactions import Interactions
 from recsys.data.table import Source
+from recsys.evaluation.hold_out import hold_out
 from recsys.factors import fold_in as foldin
 from recsys.factors.two_tables import MAX_DIM, Factored
 from recsys.scores.factor_scores import FactorScores
@@ -18,7 +19,7 @@ from recsys.storage.budget import parse_budget
 from recsys.training import loop as dsl
 from recsys.training.checkpoint import Checkpoints, fingerprint, noted, resumed
 from recsys.training.losses import LOSSES, Loss
-from recsys.training.monitor import Monitor, hold_out
+from recsys.training.monitor import Monitor
 from recsys.training.optimizers import OPTIMIZERS
 from sparsenum._check import choice, positive, whole
 from sparsenum._device import Device, on_cuda

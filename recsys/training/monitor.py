@@ -5,11 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from recsys.data.interactions import Interactions, read_pairs
-from recsys.data.table import Source
 from recsys.evaluation.metrics import ranking_metrics
 from recsys.scores.toplists import Scores
-from sparsenum._check import positive
 from sparsenum.sparse import CSR
 
 LOOKS = 10  # evaluations on the held-out interactions during training, about
@@ -90,38 +87,3 @@ class Monitor:
             # A new pattern is a new array, but weights go on moving where they are.
             users, items = (table.with_data(table.data.copy()) for table in tables)
             self.best = users, items
-
-
-def hold_out(
-    train: Interactions,
-    valid: Source | None,
-    validation: float | None,
-    patience: int | None,
-    rng: np.random.Generator,
-) -> tuple[CSR, CSR | None]:
-    """Return the interactions to learn from and those to look at, if any."""
-    if valid is not None and validation is not None:
-        raise ValueError("validation must be left out where valid is given: got both; choose one")
-    if valid is not None:
-        columns = {"user": str(train.columns["user"]), "item": str(train.columns["item"])}
-        held = read_pairs(valid, **columns, users=train.users, items=train.items)[0]
-        return train.matrix, held
-    if validation is not None:
-        remedy = "0.1 holds back a tenth of the interactions"
-        share = positive(validation, "validation", remedy)
-        if share >= 1:
-            raise ValueError(f"validation must be below 1: got {validation!r}; {remedy}")
-        return cut(train.matrix, share, rng)
-    if patience is not None:
-        raise ValueError(
-            f"patience must have something to look at: got patience={patience} without valid; give "
-            "fit a table valid=... or hold back a part with validation=0.1"
-        )
-    return train.matrix, None
-
-
-def cut(matrix: CSR, share: float, rng: np.random.Generator) -> tuple[CSR, CSR]:
-    """Hold back each interaction by lot, but the first that each user has: (rest, held)."""
-    held = rng.random(matrix.nnz) < share
-    held[matrix.indptr[:-1][matrix.row_counts > 0]] = False
-    return matrix.only(~held), matrix.only(held)

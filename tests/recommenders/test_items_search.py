@@ -12,9 +12,9 @@ from recsys.blend.graph import GraphRule, learn_graph, work_of_graph
 from recsys.blend.incidence import Sides
 from recsys.blend.plan import level
 from recsys.blend.search import Judge, Plan, targets_to_try
+from recsys.evaluation.hold_out import cut
 from recsys.evaluation.metrics import rank
 from recsys.scores.history_scores import HistoryScores, ItemTables
-from recsys.training.monitor import cut
 
 
 def pattern(rng, shape, density):

@@ -8,7 +8,8 @@ import pytest
 from sklearn.base import clone
 
 from recsys import Interactions, LightGCN, Popularity, SparseMF
-from recsys.training.monitor import Monitor, cut
+from recsys.evaluation.hold_out import cut
+from recsys.training.monitor import Monitor
 
 NAMES = {"user": "user", "item": "item"}
 
