@@ -2,13 +2,14 @@
 
 import math
 import operator
-import os
 from collections.abc import Collection
 from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sparsenum import _system
 
 
 def real_array(value: Any, name: str, ndim: int, dtype: Any = np.float64) -> NDArray[Any]:
@@ -78,7 +79,7 @@ def choice(value: Any, name: str, allowed: Collection[str]) -> str:
 def require_memory(shape: tuple[int, int], what: str, remedy: str) -> None:
     """Raise unless the machine can hold a matrix of float64 of this shape."""
     needed = 8 * shape[0] * shape[1]
-    if needed > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+    if needed > _system.memory():
         raise MemoryError(
             f"{what} of shape {shape} needs {needed / 2**30:.1f} GiB, more than this machine has; "
             f"{remedy}"

@@ -7,9 +7,11 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
+
+from sparsenum._system import replacing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,13 +97,14 @@ def _solve(options: argparse.Namespace) -> int:
     M = _load(options.cost, "COST.npy")
     a = options.a and _load(options.a, "--a")
     b = options.b and _load(options.b, "--b")
-    destination = _replacing(options.out) if options.out else contextlib.nullcontext()
-    with destination as file:
+    destination = replacing(options.out, "--out") if options.out else contextlib.nullcontext()
+    with destination as temporary:
         solution = _run_solver(M, a, b, options)
-        if file is not None:
+        if temporary is not None:
             import scipy.sparse
 
-            scipy.sparse.save_npz(file, solution.sparse_plan)
+            with open(temporary, "wb") as file:
+                scipy.sparse.save_npz(file, solution.sparse_plan)
     _show(_summary(solution, options.reg), options.json)
     return SUCCESS if solution.converged else NOT_CONVERGED
 
@@ -152,23 +155,6 @@ def _load(path: Path, name: str) -> "np.ndarray[Any, Any]":
             f"{name} must be an .npy file of numbers: '{path}' is of another kind, empty, cut "
             "short or holds Python objects; write it with numpy.save"
         ) from None
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that takes the place of `path` once it is complete, and only then."""
-    if not path.parent.is_dir() or path.is_dir():
-        raise ValueError(f"--out must be a file in an existing folder: got '{path}'")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _summary(solution: "Solution", reg: float) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import os
 import platform
 from pathlib import Path
 
+from sparsenum._system import processors
+
 Fact = str | int | bool | list[str] | None
 
 PACKAGES = ("sparsenum", "numpy", "scipy", "numba", "llvmlite", "POT", "polars")
@@ -47,12 +49,11 @@ def _version(package: str) -> str | None:
 def _processor() -> dict[str, Fact]:
     import numba
 
-    affinity = getattr(os, "sched_getaffinity", None)
     return {
         "cpu": _cpu_name(),
         "cpu_target": importlib.import_module("llvmlite.binding").get_host_cpu_name(),
         "cpu_count": os.cpu_count(),
-        "cpu_usable": len(affinity(0)) if affinity else os.cpu_count(),
+        "cpu_usable": processors(),
         "numba_threads": vars(numba.config)["NUMBA_NUM_THREADS"],
         "threading_layers": [layer for layer, module in LAYERS.items() if _has_layer(module)],
     }

@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from sparsenum._system import replacing
+
 _TAKES = {
     "last": ("time", "k", "fraction"),
     "random": ("fraction", "seed"),
@@ -65,5 +67,6 @@ def _split(arguments: argparse.Namespace) -> None:
     folder.mkdir(exist_ok=True)
     names = ("train", "known", "hidden") if arguments.by == "users" else ("train", "test")
     for name, part in zip(names, parts, strict=True):
-        part.write_parquet(folder / f"{name}.parquet")
+        with replacing(folder / f"{name}.parquet", "--out") as temporary:
+            part.write_parquet(temporary)
         sys.stdout.write(f"{part.height:,} rows in {folder / name}.parquet\n")

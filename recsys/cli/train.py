@@ -2,16 +2,15 @@
 
 import argparse
 import inspect
-import os
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recsys.cli.show import describe, print_json
 from sparsenum._device import DEVICES
+from sparsenum._system import processors, target_file
 
 if TYPE_CHECKING:
     from recsys.data.interactions import Interactions
@@ -112,11 +111,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Read the table, learn, and write the model."""
     from recsys import Interactions
 
-    out = Path(arguments.out)
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"--out must lie in an existing folder: got {arguments.out!r}")
-    if out.is_dir():
-        raise IsADirectoryError(f"--out must be a file to write: got the folder {arguments.out!r}")
+    out = target_file(arguments.out, "--out")
     maker = _maker(arguments)
     start = time.perf_counter()
     train = Interactions.read(
@@ -157,7 +152,7 @@ def _maker(arguments: argparse.Namespace) -> "Callable[[Interactions], Recommend
 
     dense = recsys.dense_mf
     models: dict[str, tuple[Any, dict[str, Any]]] = {
-        "auto": (recsys.ItemBlend, {"n_threads": len(os.sched_getaffinity(0))}),
+        "auto": (recsys.ItemBlend, {"n_threads": processors()}),
         "dsl-mf": (recsys.SparseMF, {}),
         "static-mf": (recsys.SparseMF, {"recipe": "static"}),
         "dsl-lightgcn": (recsys.LightGCN, {}),

@@ -1,7 +1,6 @@
 """Write a table that is made piece by piece: never whole in memory, whole on disk or not at all."""
 
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,8 @@ from typing import Any
 import polars as pl
 from polars.exceptions import PolarsError
 from polars.io.plugins import register_io_source
+
+from sparsenum._system import replacing, target_file
 
 _ROW_GROUP = 2**16  # rows of Parquet that are held before they are written
 
@@ -18,11 +19,7 @@ def check_target(path: str | os.PathLike[str], name: str) -> Path:
     target = Path(path)
     if target.suffix not in (".parquet", ".csv"):
         raise ValueError(f"{name} must end in .parquet or .csv: got {str(target)!r}")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"{name} must lie in an existing folder: got {str(target)!r}")
-    if target.is_dir():
-        raise IsADirectoryError(f"{name} must be a file to write: got the folder {str(target)!r}")
-    return target
+    return target_file(target, name)
 
 
 def write_frames(frames: Iterator[pl.DataFrame], schema: pl.Schema, target: Path, name: str) -> int:
@@ -64,14 +61,13 @@ def write_frames(frames: Iterator[pl.DataFrame], schema: pl.Schema, target: Path
             failure.append(error)
             raise
 
-    temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
     table = register_io_source(pieces, schema=schema)
     try:
-        if target.suffix == ".csv":
-            table.sink_csv(temporary)
-        else:
-            table.sink_parquet(temporary, row_group_size=_ROW_GROUP)
-        os.replace(temporary, target)
+        with replacing(target, name) as temporary:
+            if target.suffix == ".csv":
+                table.sink_csv(temporary)
+            else:
+                table.sink_parquet(temporary, row_group_size=_ROW_GROUP)
     except PolarsError as error:
         if failure:
             raise failure[0] from None
@@ -79,6 +75,4 @@ def write_frames(frames: Iterator[pl.DataFrame], schema: pl.Schema, target: Path
         raise ValueError(
             f"{name} must be of a kind that holds the ids: {fact}; try .parquet"
         ) from None
-    finally:
-        temporary.unlink(missing_ok=True)
     return rows

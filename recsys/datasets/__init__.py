@@ -12,6 +12,7 @@ from recsys.data.readers import movielens
 from recsys.datasets.download import fetch
 from recsys.datasets.synthetic import shop
 from sparsenum._check import choice
+from sparsenum._system import replacing
 
 __all__ = ["fetch", "load", "shop"]
 
@@ -86,11 +87,10 @@ def _extract(archive: Path, member: str) -> Path:
         if target.is_file() and target.stat().st_size == opened.getinfo(member).file_size:
             return target
         target.parent.mkdir(exist_ok=True)
-        temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}")
-        try:
-            with opened.open(member) as source, open(temporary, "wb") as file:
-                shutil.copyfileobj(source, file)
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with (
+            opened.open(member) as source,
+            replacing(target, "folder") as temporary,
+            open(temporary, "wb") as file,
+        ):
+            shutil.copyfileobj(source, file)
     return target

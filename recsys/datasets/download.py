@@ -3,12 +3,12 @@
 import hashlib
 import http.client
 import os
-import secrets
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import BinaryIO
 
+from sparsenum._system import replacing
 from sparsenum.progress import Progress
 
 _CHUNK = 2**20  # bytes
@@ -50,9 +50,8 @@ def fetch(
     if target.is_file() and _digest(target) == sha256:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        with open(temporary, "xb") as file:
+    with replacing(target, "folder") as temporary:
+        with open(temporary, "wb") as file:
             _download(url, file, target)
         found = _digest(temporary)
         if found != sha256:
@@ -61,9 +60,6 @@ def fetch(
                 f"bytes with {found} from {url!r}; try again; if it stays so, the file was changed "
                 "and is not to be trusted"
             )
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
     return target
 
 

@@ -1,14 +1,11 @@
 """Model files: one uncompressed .npz with a JSON header, written whole or not at all, no pickle."""
 
-import contextlib
 import hashlib
 import io
 import json
 import math
 import os
-import secrets
 import struct
-import time
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,14 +16,15 @@ import polars as pl
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from sparsenum._system import replacing
 from sparsenum.sparse import CSR
 
 FORMAT = "recsys-model"
 VERSION = 1
 MAX_HEADER = 16 * 2**20
-_ORPHAN_AGE = 3600.0  # seconds
 _RESERVED = ("format", "version", "arrays")
 _NPY_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+_STRAY = "allow_pickle"  # a member that numpy before 2.2 made of the option of numpy.savez
 # What zipfile raises when it is led astray.
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -64,27 +62,15 @@ def write(
         If the folder is absent or the disk is full; the old file is untouched and no temporary
         file stays behind.
     """
-    target = Path(path)
     packed = {name: _storable(name, array) for name, array in arrays.items()}
     members = {"header": _pack_header(header, packed), **packed}
-    if not target.parent.is_dir():
-        raise FileNotFoundError(
-            f"path must lie in an existing folder: got {str(target)!r}; create "
-            f"{str(target.parent)!r} first"
-        )
-    prefix = f".{target.name}.tmp-"
-    _sweep(target.parent, prefix)
-    temporary = target.with_name(f"{prefix}{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        with open(temporary, "xb") as file:
-            np.savez(file, allow_pickle=False, **members)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(target.parent)
+    with (
+        replacing(path) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED, allowZip64=True) as archive,
+    ):
+        for name, array in members.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                npy.write_array(member, array, allow_pickle=False)
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -198,25 +184,6 @@ def _pack_header(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> Arra
     return np.frombuffer(text, np.uint8)
 
 
-def _sweep(folder: Path, prefix: str) -> None:
-    """Remove what writers of the same target left when they were killed."""
-    for entry in folder.iterdir():
-        if entry.name.startswith(prefix):
-            with contextlib.suppress(OSError):
-                if time.time() - entry.stat().st_mtime > _ORPHAN_AGE:
-                    entry.unlink()
-
-
-def _sync_folder(folder: Path) -> None:
-    # Not every system lets a folder be opened; the file itself is safe by then.
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
 def _refuse(path: Path, fact: str) -> NoReturn:
     raise ValueError(
         f"path must be that of a whole {FORMAT} file: got {str(path)!r}, but {fact}; save the "
@@ -229,7 +196,7 @@ def _unpack(file: BinaryIO, path: Path) -> tuple[dict[str, Any], dict[str, Array
         members = _members(archive, path)
         header = _read_header(archive, members, path)
         declared = header["arrays"]
-        if {"header", *declared} != set(members):
+        if {"header", *declared} != set(members) - {_STRAY}:
             _refuse(path, f"it holds {sorted(members)} where the header lists others")
         for name, facts in declared.items():
             _check_member(archive, members[name], name, facts, path)

@@ -75,10 +75,12 @@ class Checkpoints:
 
     def load(self, training: Training, monitor: Monitor) -> Training:
         """Return the training of the latest sound checkpoint, or the given one if there is none."""
+        fact = ""
         for path in reversed(self._files()):
             try:
                 header, arrays = storage.read(path)
-            except ValueError:
+            except ValueError as error:
+                fact = fact or str(error)
                 continue  # damaged: the one before will do
             if header.get("model") != MARK or header["fingerprint"] != self.fingerprint:
                 raise ValueError(
@@ -87,6 +89,11 @@ class Checkpoints:
                     "as you did there"
                 )
             return self._restored(header, arrays, training, monitor)
+        if fact:
+            raise ValueError(
+                f"checkpoint must be a folder with a sound checkpoint: got {str(self.folder)!r}, "
+                f"where none can be read ({fact}); remove them to begin at the first epoch"
+            )
         return training
 
     def _restored(

@@ -115,7 +115,7 @@ def test_missing_file_and_missing_folder(tmp_path):
         write(tmp_path / "none" / "m.npz", {}, {})
 
 
-@pytest.mark.parametrize("broken", [(np, "savez"), (os, "replace"), (os, "fsync")])
+@pytest.mark.parametrize("broken", [(zipfile.ZipFile, "open"), (os, "replace"), (os, "fsync")])
 def test_a_failing_write_leaves_the_old_file_alone(path, monkeypatch, broken):
     def fail(*arguments, **options):
         raise OSError("disk full")
