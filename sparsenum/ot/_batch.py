@@ -2,26 +2,20 @@
 
 import warnings
 from collections import Counter
-from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from sparsenum._check import choice, positive, real_array, whole
 from sparsenum._device import Device, on_cuda
-from sparsenum._threads import by_rows
 from sparsenum.errors import ConvergenceWarning
-from sparsenum.ot._solve import MAX_ITER, TOL, attempt
-from sparsenum.ot.problems import _cpu
+from sparsenum.ot._solve import MAX_ITER, TOL
 from sparsenum.ot.problems.dense import Vector
-from sparsenum.ot.problems.reduction import MASS_MISMATCH, RegType, forbidding, value_type
-from sparsenum.ot.stacks import _cpu as _cpu_batch
+from sparsenum.ot.problems.reduction import RegType, value_type
 from sparsenum.ot.stacks.solution import BatchSolution
-from sparsenum.ot.tensors.results import GRADS, Grad, as_tensors, to_numpy
-
-SMALL = 128 * 128  # costs up to which a kernel with dense Hessians beats the method of `solve`
-SUMS = ("error", "total", "linear", "entropy", "reference")  # what is recomputed of each plan
-PASSES = 16  # what a solve costs at least, in passes over its matrix: it sizes the blocks of work
+from sparsenum.ot.stacks.stack import Stack
+from sparsenum.ot.tensors.backends import to_numpy
+from sparsenum.ot.tensors.results import GRADS, Grad, as_tensors
 
 
 def solve_batch(
@@ -124,7 +118,7 @@ def solve_batch(
     stack = Stack(costs, *masses, _regs(regs, shape[0]), tol, limit, device, threads)
     stack.refuse_the_unsound()
     stack.solve()
-    solution = stack.report(kind)
+    solution = BatchSolution.of(stack, kind)
     if not solution.converged.all():
         warnings.warn(_shortfall(solution), ConvergenceWarning, stacklevel=2)
     result: BatchSolution = as_tensors(solution, (M, a, b), grad)
@@ -157,196 +151,6 @@ def _regs(reg: ArrayLike | None, count: int) -> Vector:
             f"reg must be one number or one for each problem, {count}: got {regs.size}"
         )
     return regs
-
-
-class Passes(Protocol):
-    """What is computed on all problems of a stack at once, wherever the costs are."""
-
-    M: Any
-
-    def cost(self, k: int) -> NDArray[Any]:
-        """Return one cost on the host."""
-
-    def sound(self) -> NDArray[np.bool_]:
-        """Return which costs `solve` would take."""
-
-    def solve(
-        self, tol: float, most: int, f: Vector, g: Vector, sweeps: Vector, steps: Vector
-    ) -> None:
-        """Solve all problems as far as kernels do; write potentials and counts."""
-
-    def assess(self, f: Vector, g: Vector, sums: NDArray[np.float64]) -> None:
-        """Write what the sums of each plan say."""
-
-    def plans(self, f: Vector, g: Vector, mass: Vector) -> Any:
-        """Return the plans, each times its mass."""
-
-
-class HostPasses:
-    """Passes in parallel over blocks of problems, each problem with masses of sum one."""
-
-    def __init__(
-        self, M: NDArray[np.float64], a: Vector, b: Vector, reg: Vector, threads: int
-    ) -> None:
-        self.M: NDArray[np.float64] = forbidding(M, reg[:, None, None])
-        self.problems = self.M, a, b, reg
-        self.threads = threads
-
-    def cost(self, k: int) -> NDArray[Any]:
-        """Return one cost."""
-        cost: NDArray[Any] = self.M[k]
-        return cost
-
-    def sound(self) -> NDArray[np.bool_]:
-        """Return which costs hold numbers, or plus infinity."""
-        with np.errstate(all="ignore"):
-            sound: NDArray[np.bool_] = np.isfinite(self.M.min(axis=(1, 2)))
-        return sound
-
-    def solve(
-        self, tol: float, most: int, f: Vector, g: Vector, sweeps: Vector, steps: Vector
-    ) -> None:
-        """Solve all problems as far as the kernel does; write potentials and counts."""
-        out = f, g, sweeps, steps
-
-        def work(block: slice) -> None:
-            problems = (x[block] for x in self.problems)
-            _cpu_batch.solve_stack(*problems, tol, most, *(x[block] for x in out))
-
-        by_rows(work, (len(f), PASSES * self.M[0].size), self.threads)
-
-    def assess(self, f: Vector, g: Vector, sums: NDArray[np.float64]) -> None:
-        """Write what the sums of each plan say."""
-        arrays = *self.problems, f, g, sums
-
-        def work(block: slice) -> None:
-            _cpu.assess(*(x[block] for x in arrays))
-
-        by_rows(work, (len(f), self.M[0].size), self.threads)
-
-    def plans(self, f: Vector, g: Vector, mass: Vector) -> NDArray[np.float64]:
-        """Return the plans, each times its mass."""
-        P = np.empty_like(self.M)
-        arrays = self.M, f, g, self.problems[3], mass, P
-
-        def work(block: slice) -> None:
-            _cpu.plans(*(x[block] for x in arrays))
-
-        by_rows(work, (len(P), P[0].size), self.threads)
-        return P
-
-
-class Stack:
-    """Problems of one shape and, once solved, their potentials at mass one."""
-
-    def __init__(
-        self,
-        M: Any,
-        a: Vector,
-        b: Vector,
-        reg: Vector,
-        tol: float,
-        limit: int,
-        device: Device,
-        threads: int,
-    ) -> None:
-        B, n, m = M.shape
-        self.a, self.b, self.reg, self.tol, self.limit = a, b, reg, tol, limit
-        self.device, self.threads = device, threads if device == "cpu" else 1
-        self.mass = a.sum(axis=1)
-        with np.errstate(all="ignore"):  # what is not sound is refused before it is used
-            shares = a / self.mass[:, None], b / b.sum(axis=1)[:, None]
-        self.passes = passes_over(M, *shares, reg, device, threads)
-        self.f, self.g = np.empty((B, n)), np.empty((B, m))
-        self.sums = np.empty((B, len(SUMS)))
-        self.sweeps, self.newton = np.zeros(B, np.int64), np.zeros(B, np.int64)
-        self.status = np.full(B, "converged", "<U10")
-        self.single = np.zeros(B, np.bool_)
-
-    def refuse_the_unsound(self) -> None:
-        """Raise for the first problem that `solve` would refuse, with what it says."""
-        totals = self.mass, self.b.sum(axis=1)
-        with np.errstate(all="ignore"):
-            sound = self.passes.sound() & (self.reg > 0) & np.isfinite(self.reg)
-            for x, total in zip((self.a, self.b), totals, strict=True):
-                sound &= (x >= 0).all(axis=1) & (total > 0) & np.isfinite(total)
-            sound &= abs(totals[0] - totals[1]) <= MASS_MISMATCH * np.maximum(*totals)
-        for k in np.flatnonzero(~sound):
-            self.solve_single(int(k))
-
-    def solve(self) -> None:
-        """Solve all problems: small ones by one kernel, what is left one by one."""
-        potentials = self.f, self.g
-        left = np.arange(len(self.f))
-        if self.f.shape[1] * self.g.shape[1] <= SMALL:
-            self.passes.solve(self.tol, self.limit, *potentials, self.sweeps, self.newton)
-            self.passes.assess(*potentials, self.sums)
-            left = np.flatnonzero(~(self.sums[:, 0] <= self.tol))
-        if left.size:
-
-            def singly(block: slice) -> None:
-                for k in left[block]:
-                    self.solve_single(int(k))
-
-            by_rows(singly, (left.size, PASSES * self.passes.M[0].size), self.threads)
-            self.passes.assess(*potentials, self.sums)
-
-    def solve_single(self, k: int) -> None:
-        """Solve one problem as `solve` does."""
-        problem = self.passes.M[k], self.a[k], self.b[k], float(self.reg[k])
-        options: dict[str, Any] = {"tol": self.tol, "max_iter": self.limit, "device": self.device}
-        try:
-            found = attempt(*problem, **options)
-        except ValueError as error:
-            raise ValueError(f"problem {k}: {error}") from None
-        half = self.reg[k] * np.log(self.mass[k]) / 2
-        self.f[k], self.g[k] = found.potentials[0] - half, found.potentials[1] - half
-        self.newton[k] = found.log.get("newton", 0) + found.log.get("refused", 0)
-        self.sweeps[k] = found.n_iter - self.newton[k]
-        self.status[k] = found.status
-        self.single[k] = True
-
-    def report(self, reg_type: RegType) -> BatchSolution:
-        """Build the result on the recomputed plans."""
-        error, total, linear, entropy, reference = self.sums.T
-        converged = error <= self.tol
-        self.status[converged] = "converged"
-        self.status[~converged & (self.status == "converged")] = "precision"
-        log_mass = np.log(self.mass)
-        # With P the plan at mass one and s the mass: sP log sP, and sP log (sP / (sa sb)).
-        regulariser = (
-            entropy + total * log_mass
-            if reg_type == "entropy"
-            else entropy - reference - total * log_mass
-        )
-        return BatchSolution(
-            potentials=self.in_gauge(),
-            value=self.mass * (linear + self.reg * regulariser),
-            value_linear=self.mass * linear,
-            marginal_error=error.copy(),
-            converged=converged,
-            status=self.status,
-            n_iter=self.sweeps + self.newton,
-            log={"tol": self.tol, "newton": self.newton, "single": np.flatnonzero(self.single)},
-            _stack=self,
-            _reg_type=reg_type,
-        )
-
-    def in_gauge(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the caller's potentials, whose means are equal where there is mass."""
-        f, g = (x + (self.reg * np.log(self.mass) / 2)[:, None] for x in (self.f, self.g))
-        means = (np.mean(x, axis=1, where=np.isfinite(x), keepdims=True) for x in (f, g))
-        shift = (next(means) - next(means)) / 2
-        return f - shift, g + shift
-
-
-def passes_over(M: Any, a: Vector, b: Vector, reg: Vector, device: Device, threads: int) -> Passes:
-    """Return the passes over costs for where they are to be computed."""
-    if device == "cpu":
-        return HostPasses(M, a, b, reg, threads)
-    from sparsenum.ot.stacks.on_cuda import DevicePasses
-
-    return DevicePasses(M, a, b, reg)
 
 
 def _shortfall(solution: BatchSolution) -> str:

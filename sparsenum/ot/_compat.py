@@ -12,13 +12,8 @@ from sparsenum.errors import ConvergenceWarning
 from sparsenum.ot._solve import attempt
 from sparsenum.ot.solutions.solution import Solution
 from sparsenum.ot.solvers.monitor import printing
-from sparsenum.ot.tensors.results import (
-    TensorSolution,
-    as_tensors,
-    is_tensor,
-    to_numpy,
-    where_it_is,
-)
+from sparsenum.ot.tensors.backends import is_tensor, to_numpy, where_it_is
+from sparsenum.ot.tensors.results import TensorSolution, as_tensors
 
 # POT's variants differ from its plain Sinkhorn in the arithmetic or in the order of the updates,
 # not in what they solve; ours is always safe.

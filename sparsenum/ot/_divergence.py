@@ -13,7 +13,8 @@ from sparsenum.ot._solve import attempt
 from sparsenum.ot.solutions.certify import shortfall
 from sparsenum.ot.solutions.solution import Solution
 from sparsenum.ot.solvers.monitor import Status
-from sparsenum.ot.tensors.results import as_tensors, to_numpy
+from sparsenum.ot.tensors.backends import to_numpy
+from sparsenum.ot.tensors.results import as_tensors
 
 
 @dataclass(frozen=True, slots=True)

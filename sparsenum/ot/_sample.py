@@ -17,7 +17,8 @@ from sparsenum.ot.solutions.certify import certify, shortfall
 from sparsenum.ot.solutions.solution import Solution
 from sparsenum.ot.solvers.annealing.multiscale import multiscale_newton
 from sparsenum.ot.solvers.monitor import Callback, Monitor, printing
-from sparsenum.ot.tensors.results import as_tensors, is_tensor, tensor_costs, to_numpy
+from sparsenum.ot.tensors.backends import is_tensor, tensor_costs, to_numpy
+from sparsenum.ot.tensors.results import as_tensors
 
 
 def solve_sample(

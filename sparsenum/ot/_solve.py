@@ -25,7 +25,8 @@ from sparsenum.ot.solvers.annealing.auto import annealed_newton
 from sparsenum.ot.solvers.monitor import Callback, Monitor, printing
 from sparsenum.ot.solvers.sinkhorn import sinkhorn
 from sparsenum.ot.solvers.sns import sinkhorn_newton_sparse
-from sparsenum.ot.tensors.results import GRADS, Grad, as_tensors, to_numpy, where_it_is
+from sparsenum.ot.tensors.backends import to_numpy, where_it_is
+from sparsenum.ot.tensors.results import GRADS, Grad, as_tensors
 
 Method = Literal["auto", "sns", "sns-paper", "sinkhorn"]
 MAX_ITER = {"auto": 1000, "sns": 1000, "sns-paper": 1000, "sinkhorn": 100_000}
@@ -266,7 +267,7 @@ def attempt(
 
 def feasible(solution: Solution) -> Solution:
     """Return a solution, unless it failed because there is none."""
-    problem = cast(Problem, solution._problem)
+    problem = cast(Problem, solution._optimum.problem)
     if solution.status in ("max_iter", "stalled", "precision") and not is_feasible(problem):
         raise ValueError(
             "M forbids too many pairs: no plan that avoids its infinite costs has marginals "

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from sparsenum import ConvergenceWarning, ot
-from sparsenum.ot import _batch
 
 pytestmark = pytest.mark.usefixtures("cuda")
 
@@ -83,7 +82,7 @@ def test_costs_on_the_device_stay_there(dtype):
 def test_large_problems_go_one_by_one(monkeypatch):
     M, a, b = stack(2, 4, 3)
     expected = ot.solve_batch(M, 0.1, a, b, tol=1e-12)
-    monkeypatch.setattr(_batch, "SMALL", 5)
+    monkeypatch.setattr("sparsenum.ot.stacks.stack.SMALL", 5)
     large = ot.solve_batch(M, 0.1, a, b, tol=1e-12, device="cuda")
     assert large.log["single"].tolist() == [0, 1]
     np.testing.assert_allclose(large.plan, expected.plan, rtol=0, atol=1e-10)

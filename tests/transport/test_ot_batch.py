@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparsenum import ConvergenceWarning, ot
-from sparsenum.ot import _batch
 from sparsenum.ot.problems import _cpu
 from sparsenum.ot.stacks import _cpu as _cpu_batch
 
@@ -131,7 +130,7 @@ def test_a_result_does_not_depend_on_threads_or_neighbours(monkeypatch, reg):
 
 def test_large_problems_go_one_by_one(monkeypatch):
     M, a, b = stack()
-    monkeypatch.setattr(_batch, "SMALL", 5)
+    monkeypatch.setattr("sparsenum.ot.stacks.stack.SMALL", 5)
     result = ot.solve_batch(M, 1e-2, a, b, tol=1e-10, n_threads=2, reg_type="KL")
     assert result.log["single"].tolist() == list(range(6))
     assert result.converged.all()

@@ -29,7 +29,7 @@ def test_a_cost_on_disk_is_not_copied(reg, most, dtype, tmp_path):
     finally:
         tracemalloc.stop()
     assert result.converged
-    assert np.shares_memory(result._problem.M, M)
+    assert np.shares_memory(result._optimum.problem.M, M)
     assert peak < most * 8 * M.size
 
 
@@ -62,7 +62,7 @@ def test_float32_costs_are_read_in_place_and_solved_in_float64(family, reg, meth
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         single, double = (ot.solve(x, a, b, reg, **options) for x in (M, M.astype(np.float64)))
-    assert np.shares_memory(single._problem.M, M)
+    assert np.shares_memory(single._optimum.problem.M, M)
     assert (single.status, single.n_iter) == (double.status, double.n_iter)
     assert single.marginal_error == pytest.approx(double.marginal_error, rel=1e-6, abs=1e-15)
     for mine, theirs in zip(single.potentials, double.potentials, strict=True):
@@ -88,7 +88,7 @@ def test_other_costs_are_copied(dtype, held):
     M, a, b, reg = problem("clouds", 1e-2)
     M = held(M.astype(dtype))
     result = ot.solve(M, a, b, reg)
-    assert not np.shares_memory(result._problem.M, M)
+    assert not np.shares_memory(result._optimum.problem.M, M)
     expected = ot.solve(np.array(M, np.float64, order="C"), a, b, reg)
     rtol = 1e-8 if result.plan.dtype == np.float64 else 1e-6
     np.testing.assert_allclose(result.plan, expected.plan, rtol=rtol, atol=1e-37)

@@ -7,6 +7,7 @@ import numpy as np
 from sparsenum.ot.problems.clouds.points import PointProblem
 from sparsenum.ot.problems.dense import Problem, Vector
 from sparsenum.ot.problems.reduction import RegType, Support
+from sparsenum.ot.solutions.optimum import Optimum
 from sparsenum.ot.solutions.solution import Solution
 from sparsenum.ot.solvers.monitor import Monitor, Status
 
@@ -40,21 +41,24 @@ def certify(
     if reg_type == "KL":
         logs = rows @ np.log(problem.a * mass) + columns @ np.log(problem.b * mass)
         value -= mass * reg * float(logs)
+    optimum = Optimum(
+        problem,
+        support,
+        (support.expand(f, 0, -np.inf), support.expand(g, 1, -np.inf)),
+        (support.expand(mass * rows, 0, 0.0), support.expand(mass * columns, 1, 0.0)),
+        reg_type,
+    )
     n_iter = len(monitor.errors) - 1
     log |= {"err": monitor.errors, "seconds": monitor.seconds, "niter": n_iter}
     log["sinkhorn"] = n_iter - log.get("newton", 0) - log.get("refused", 0)
     return Solution(
-        potentials=(support.expand(f, 0, -np.inf), support.expand(g, 1, -np.inf)),
         value=value,
-        marginals=(support.expand(mass * rows, 0, 0.0), support.expand(mass * columns, 1, 0.0)),
         marginal_error=error,
         converged=converged,
         status=status,
         n_iter=n_iter,
         log=log,
-        _problem=problem,
-        _support=support,
-        _reg_type=reg_type,
+        _optimum=optimum,
     )
 
 

@@ -6,16 +6,13 @@ plan and the potentials take one more solve with the matrix of Newton's method.
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from sparsenum.ot.problems.dense import Matrix, Vector
-from sparsenum.ot.problems.reduction import RegType, Support
+from sparsenum.ot.problems.reduction import Support
 from sparsenum.ot.solutions.operator import plan_operator
-
-if TYPE_CHECKING:
-    from sparsenum.ot.solutions.solution import Solution
+from sparsenum.ot.solutions.optimum import Optimum
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,35 +37,35 @@ class Gradient:
     M: Matrix
 
 
-def value_gradient(solution: "Solution", reg_type: RegType) -> Gradient:
+def value_gradient(optimum: Optimum, plan: Matrix) -> Gradient:
     r"""Return the derivatives of the value: the envelope theorem.
 
     The Lagrange multipliers of the marginals are :math:`f_i + g_j + reg` in sum for the entropy
     :math:`\sum P \log P`; for :math:`KL(P | a b^T)` the reference moves along with the masses,
     which takes :math:`reg (\log a_i + 1)` and :math:`reg (\log b_j + 1)` off them.
     """
-    reg, support = solution._problem.reg, solution._support
-    da, db = soft_minima(solution)
+    reg, support = optimum.reg, optimum.reduction
+    da, db = soft_minima(optimum)
     constant = -reg
-    if reg_type == "entropy":
+    if optimum.reg_type == "entropy":
         # At zero mass the slope is minus infinity; what is left there is its finite part.
-        for slope, mass, index in zip((da, db), _masses(solution), support.sides, strict=True):
+        for slope, mass, index in zip((da, db), optimum.masses, support.sides, strict=True):
             slope[index] += reg * np.log(mass)
         constant = reg
-    return Gradient(*_balanced(support, da, db, constant), solution.plan)
+    return Gradient(*_balanced(support, da, db, constant), plan)
 
 
-def soft_minima(solution: "Solution") -> tuple[Vector, Vector]:
+def soft_minima(optimum: Optimum) -> tuple[Vector, Vector]:
     """Return the potentials relative to the masses, extended to where there is no mass.
 
     With mass they are f - reg log a and g - reg log b, without it the limit of these as the mass
     goes to zero: the soft minimum of cost minus the other potential.
     """
-    reg, (rows, columns) = solution._problem.reg, solution._support.sides
-    f, g = solution.potentials
-    M = _cost(solution)
+    reg, (rows, columns) = optimum.reg, optimum.reduction.sides
+    f, g = optimum.potentials
+    M = optimum.cost
     phi, psi = f.copy(), g.copy()
-    a, b = _masses(solution)
+    a, b = optimum.masses
     phi[rows] -= reg * np.log(a)
     psi[columns] -= reg * np.log(b)
     bare, empty = np.flatnonzero(np.isinf(f)), np.flatnonzero(np.isinf(g))
@@ -77,36 +74,36 @@ def soft_minima(solution: "Solution") -> tuple[Vector, Vector]:
     return phi, psi
 
 
-def relaxed_gradient(solution: "Solution", rho: tuple[float, float]) -> Gradient:
+def relaxed_gradient(optimum: Optimum, rho: tuple[float, float], plan: Matrix) -> Gradient:
     r"""Return the derivatives of the value of an unbalanced problem: the envelope theorem.
 
     A penalty gives :math:`\rho (1 - r_i / a_i)`, an exact marginal its multiplier, and the
     reference of KL :math:`reg (\sum b - r_i / a_i)`.
     """
-    problem, support = solution._problem, solution._support
+    problem, support = optimum.problem, optimum.reduction
     slopes = []
     for axis, (mass, other) in enumerate(((problem.a, problem.b), (problem.b, problem.a))):
         index = support.sides[axis]
-        potential = solution.potentials[axis][index]
-        if solution._reg_type == "KL":
+        potential = optimum.potentials[axis][index]
+        if optimum.reg_type == "KL":
             potential = potential - problem.reg * np.log(mass)
-        ratio = solution.marginals[axis][index] / mass
+        ratio = optimum.marginals[axis][index] / mass
         slope = potential if math.isinf(rho[axis]) else rho[axis] * (1.0 - ratio)
-        if solution._reg_type == "KL":
+        if optimum.reg_type == "KL":
             slope = slope + problem.reg * (other.sum() - ratio)
         slopes.append(support.expand(slope, axis, 0.0))
-    return Gradient(slopes[0], slopes[1], solution.plan)
+    return Gradient(slopes[0], slopes[1], plan)
 
 
-def linear_gradient(solution: "Solution") -> Gradient:
+def linear_gradient(optimum: Optimum, plan: Matrix) -> Gradient:
     """Return the derivatives of the transport cost <P, M>, which the plan's own are part of."""
-    M, direct = _cost(solution), solution.plan
-    moved = pullback(solution, np.where(np.isinf(M), 0.0, M), None, None)
-    return Gradient(moved.a, moved.b, direct + moved.M)
+    M = optimum.cost
+    moved = pullback(optimum, np.where(np.isinf(M), 0.0, M), None, None)
+    return Gradient(moved.a, moved.b, plan + moved.M)
 
 
 def pullback(
-    solution: "Solution", plan_bar: Matrix | None, f_bar: Vector | None, g_bar: Vector | None
+    optimum: Optimum, plan_bar: Matrix | None, f_bar: Vector | None, g_bar: Vector | None
 ) -> Gradient:
     r"""Return the derivatives of a number that depends on the plan and on the potentials.
 
@@ -119,12 +116,12 @@ def pullback(
     and the matrix is symmetric, so that one solve, with the cotangents on its right, is enough.
     Cost: that of a Newton step or two; memory O(n m).
     """
-    reg, support = solution._problem.reg, solution._support
+    reg, support = optimum.reg, optimum.reduction
     rows, columns = support.sides
     plan_bar = np.zeros(support.shape) if plan_bar is None else plan_bar
     inner = support.inner(plan_bar)
-    P = plan_operator(solution)
-    r, c = solution.marginals[0][rows], solution.marginals[1][columns]
+    P = plan_operator(optimum)
+    r, c = optimum.marginals[0][rows], optimum.marginals[1][columns]
     y_f, y_g = _in_gauge(f_bar, g_bar, support)
     W_rows, W_columns = P.weighted_sums(inner)
     y_f += W_rows / reg
@@ -135,19 +132,19 @@ def pullback(
 
     dM = support.outer(P.change(z_f, z_g, inner, reg))
     da, db = support.expand(reg * z_f, 0, 0.0), support.expand(reg * z_g, 1, 0.0)
-    _one_sided(solution, plan_bar, da, db)
+    _one_sided(optimum, plan_bar, da, db)
     return Gradient(*_balanced(support, da, db, 0.0), dM)
 
 
-def _one_sided(solution: "Solution", plan_bar: Matrix, da: Vector, db: Vector) -> None:
+def _one_sided(optimum: Optimum, plan_bar: Matrix, da: Vector, db: Vector) -> None:
     """Fill in the derivatives where there is no mass: what a first bit of it would change.
 
     It would spread as the soft minimum weighs the other side, and displace as much there.
     """
-    reg, (rows, columns) = solution._problem.reg, solution._support.sides
-    phi, psi = soft_minima(solution)
-    f, g = solution.potentials
-    M = _cost(solution)
+    reg, (rows, columns) = optimum.reg, optimum.reduction.sides
+    phi, psi = soft_minima(optimum)
+    f, g = optimum.potentials
+    M = optimum.cost
     bare, empty = np.flatnonzero(np.isinf(f)), np.flatnonzero(np.isinf(g))
     spread = np.exp((phi[bare, None] + g[columns] - M[np.ix_(bare, columns)]) / reg)
     da[bare] = np.sum(spread * (plan_bar[np.ix_(bare, columns)] - db[columns]), axis=1)
@@ -180,16 +177,3 @@ def _soft_min(cost: Matrix, reg: float) -> Vector:
     with np.errstate(divide="ignore"):
         sums: Vector = np.exp((base[:, None] - cost) / reg).sum(axis=1)
         return base - reg * np.log(sums)
-
-
-def _cost(solution: "Solution") -> Matrix:
-    M = solution._support.M
-    if M is None:
-        raise ValueError("derivatives need the cost matrix: solve with lazy=False")
-    return cast(Matrix, np.asarray(M))  # from a device, if it is there
-
-
-def _masses(solution: "Solution") -> tuple[Vector, Vector]:
-    """Return the masses of the rows and columns that have any."""
-    problem, mass = solution._problem, solution._support.mass
-    return mass * problem.a, mass * problem.b

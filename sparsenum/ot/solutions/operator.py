@@ -1,17 +1,15 @@
 """The plan as a linear operator, dense or sparse: what derivatives need of it."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparsenum.ot.problems.dense import SAMPLE, Matrix, Vector
 from sparsenum.ot.solutions import _cpu as _cpu_gradient
+from sparsenum.ot.solutions.optimum import Optimum
 from sparsenum.sparse import CSR, cg, schur_cg, schur_direct, spmv, spmv_t
-
-if TYPE_CHECKING:
-    from sparsenum.ot.solutions.solution import Solution
 
 SPARSE = 0.25  # share of entries below which the plan is worth being taken as a sparse matrix
 LEFT_OUT = 1e-12  # share of the mass that a sparse plan may leave out: no derivative shows it
@@ -37,19 +35,18 @@ class PlanOperator(Protocol):
         """Return P_ij (z_f_i + z_g_j - weights_ij / reg), dense."""
 
 
-def plan_operator(solution: "Solution") -> PlanOperator:
-    """Return the plan of a solution, sparse where a few rows suggest that it pays."""
-    problem, support = solution._problem, solution._support
-    f, g = solution._reduced()
+def plan_operator(optimum: Optimum) -> PlanOperator:
+    """Return the plan at an optimum, sparse where a few rows suggest that it pays."""
+    problem, reduction = optimum.problem, optimum.reduction
+    f, g = optimum.reduced()
     rows = np.linspace(0, f.size - 1, min(f.size, SAMPLE)).astype(np.int64)
     width = -problem.reg * np.log(LEFT_OUT / (f.size * g.size))
     if np.mean(problem.row_costs(rows) - f[rows, None] - g < width) > SPARSE:
-        P = support.inner(solution.plan)
-        if P.dtype != np.float64:
-            P = support.mass * problem.plan(f, g, out=np.empty(P.shape))
+        P = problem.plan(f, g, out=np.empty((f.size, g.size)))
+        P *= reduction.mass
         return DensePlan(cast(NDArray[np.float64], P))
-    costs, entries = solution._entries(LEFT_OUT)
-    return SparsePlan(costs.with_data(support.mass * entries))
+    costs, entries = optimum.entries(LEFT_OUT)
+    return SparsePlan(costs.with_data(reduction.mass * entries))
 
 
 @dataclass(frozen=True, slots=True)

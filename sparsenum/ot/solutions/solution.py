@@ -4,14 +4,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from sparsenum._check import choice, real_array, require_memory
-from sparsenum.ot.problems import _cpu
 from sparsenum.ot.problems.clouds.points import PointProblem
-from sparsenum.ot.problems.dense import Matrix, Problem, Vector
-from sparsenum.ot.problems.reduction import RegType, Support
+from sparsenum.ot.problems.dense import Matrix, Vector
 from sparsenum.ot.solutions.gradient import (
     Gradient,
     linear_gradient,
@@ -19,13 +16,12 @@ from sparsenum.ot.solutions.gradient import (
     relaxed_gradient,
     value_gradient,
 )
+from sparsenum.ot.solutions.optimum import Optimum
+from sparsenum.ot.solutions.pot import lazy_plan, numpy_backend
 from sparsenum.ot.solvers.monitor import Status
-from sparsenum.sparse import CSR
 
 if TYPE_CHECKING:
     import scipy.sparse
-
-    from sparsenum.ot.solvers.on_cuda import DeviceProblem
 
 LEAST = 1e-17  # share of the mass that may go without its cost
 CITATION = (
@@ -72,18 +68,23 @@ class Solution:
         there were supports ``scans`` (of the cost) and ``support`` (entries of the largest).
     """
 
-    potentials: tuple[Vector, Vector]
     value: float
-    marginals: tuple[Vector, Vector]
     marginal_error: float
     converged: bool
     status: Status
     n_iter: int
     log: dict[str, Any]
-    _problem: "Problem | PointProblem | DeviceProblem" = field(repr=False)
-    _support: Support = field(repr=False)
-    _reg_type: RegType = field(default="KL", repr=False)
-    _rho: tuple[float, float] | None = field(default=None, repr=False)
+    _optimum: Optimum = field(repr=False)
+
+    @property
+    def potentials(self) -> tuple[Vector, Vector]:
+        """Potentials (f, g)."""
+        return self._optimum.potentials
+
+    @property
+    def marginals(self) -> tuple[Vector, Vector]:
+        """Row and column sums of the plan."""
+        return self._optimum.marginals
 
     @property
     def potential_a(self) -> Vector:
@@ -115,10 +116,8 @@ class Solution:
             If the machine cannot hold it; `sparse_plan` usually fits.
         """
         remedy = "use sparse_plan, or work with the potentials"
-        require_memory(self._support.shape, "plan", remedy)
-        P = self._problem.plan(*self._reduced())
-        P *= self._support.mass
-        return self._support.outer(P)
+        require_memory(self._optimum.reduction.shape, "plan", remedy)
+        return self._optimum.plan()
 
     @cached_property
     def sparse_plan(self) -> "scipy.sparse.csr_array":
@@ -126,23 +125,20 @@ class Solution:
 
         What is left out sums to less than 1 % of the tolerance (times the total mass).
         """
-        costs, P = self._entries(DROPPED_MASS * self.log["tol"])
-        return self._support.expand_sparse(costs.with_data(P))
+        costs, P = self._optimum.entries(DROPPED_MASS * self.log["tol"])
+        return self._optimum.reduction.expand_sparse(costs.with_data(P))
 
     @cached_property
     def value_linear(self) -> float:
         """Transport cost ``<P, M>``; an infinite cost counts for nothing where the plan is zero."""
-        costs, P = self._entries(LEAST)
-        return self._support.mass * float(P @ costs.data)
+        costs, P = self._optimum.entries(LEAST)
+        return self._optimum.reduction.mass * float(P @ costs.data)
 
     @property
     def lazy_plan(self) -> Any:
         """Plan as POT's ``LazyTensor`` if it was solved without a cost matrix, None otherwise."""
-        if not isinstance(self._problem, PointProblem):
-            return None
-        from sparsenum.ot.tensors.results import lazy_plan
-
-        return lazy_plan(self)
+        lazy = isinstance(self._optimum.problem, PointProblem)
+        return lazy_plan(self._optimum) if lazy else None
 
     @property
     def value_quad(self) -> None:
@@ -156,8 +152,6 @@ class Solution:
     @property
     def _backend(self) -> Any:
         """POT's backend of these arrays."""
-        from sparsenum.ot.tensors.results import numpy_backend
-
         return numpy_backend()
 
     def gradient(self, of: Literal["value", "value_linear"] = "value") -> Gradient:
@@ -181,10 +175,10 @@ class Solution:
         """
         if choice(of, "of", ("value", "value_linear")) == "value_linear":
             self._require_marginals()
-            return linear_gradient(self)
-        if self._rho is not None:
-            return relaxed_gradient(self, self._rho)
-        return value_gradient(self, self._reg_type)
+            return linear_gradient(self._optimum, self.plan)
+        if self._optimum.rho is not None:
+            return relaxed_gradient(self._optimum, self._optimum.rho, self.plan)
+        return value_gradient(self._optimum, self.plan)
 
     def pullback(
         self,
@@ -215,7 +209,7 @@ class Solution:
             If the shapes do not fit; if there is no cost matrix, after a lazy solve.
         """
         self._require_marginals()
-        n, m = self._support.shape
+        n, m = self._optimum.reduction.shape
         bars = [None if x is None else real_array(x, "plan", 2) for x in (plan,)]
         bars += [None if x is None else real_array(x, "potentials", 1) for x in potentials]
         for x, name, shape in zip(
@@ -223,26 +217,10 @@ class Solution:
         ):
             if x is not None and x.shape != shape:
                 raise ValueError(f"{name} must have shape {shape}: got {x.shape}")
-        return pullback(self, *bars)
+        return pullback(self._optimum, *bars)
 
     def _require_marginals(self) -> None:
-        if self._rho is not None:
+        if self._optimum.rho is not None:
             raise NotImplementedError(
                 "of an unbalanced problem only the value has derivatives in this version"
             )
-
-    def _entries(self, left_out: float) -> tuple[CSR, Vector]:
-        """Return costs and masses of the plan's entries, but for a share of the mass."""
-        f, g = self._reduced()
-        width = -self._problem.reg * np.log(left_out / (f.size * g.size))
-        support = self._problem.within(f, g, width)
-        P = np.empty(support.nnz)
-        costs = support if isinstance(support, CSR) else support.costs(np.empty_like(P))
-        _cpu.support_plan(costs.indptr, costs.indices, costs.data, f, g, self._problem.reg, P)
-        return costs, P
-
-    def _reduced(self) -> tuple[Vector, Vector]:
-        """Return the potentials of the canonical problem."""
-        rows, columns = self._support.rows, self._support.columns
-        f, g = self.potentials[0][rows], self.potentials[1][columns]
-        return f - self._problem.reg * np.log(self._support.mass), g

@@ -10,6 +10,7 @@ from sparsenum._check import positive, real_array
 from sparsenum.ot.problems.dense import Matrix, Problem, Vector
 from sparsenum.ot.problems.reduction import RegType, Support, forbidding
 from sparsenum.ot.solutions.certify import verdict
+from sparsenum.ot.solutions.optimum import Optimum
 from sparsenum.ot.solutions.solution import Solution
 from sparsenum.ot.solvers.annealing.unbalanced import annealed_relaxed, violation
 from sparsenum.ot.solvers.monitor import Monitor
@@ -79,23 +80,26 @@ def relaxed_solution(
     else:  # the potentials of the caller's cost
         f, g = phi, psi
     value += divergence(marginals[0], a, rho[0]) + divergence(marginals[1], b, rho[1])
+    optimum = Optimum(
+        Problem(own, problem.a, problem.b, reg, n_threads),
+        support,
+        (support.expand(f, 0, -np.inf), support.expand(g, 1, -np.inf)),
+        marginals,
+        reg_type,
+        rho,
+    )
     n_iter = len(monitor.errors) - 1
     log: dict[str, Any] = {"method": "auto", "tol": monitor.tol, "unbalanced": rho, **counts}
     log |= {"err": monitor.errors, "seconds": monitor.seconds, "niter": n_iter}
     log["sinkhorn"] = n_iter - counts["newton"] - counts["refused"]
     return Solution(
-        potentials=(support.expand(f, 0, -np.inf), support.expand(g, 1, -np.inf)),
         value=value,
-        marginals=marginals,
         marginal_error=error,
         converged=converged,
         status=status,
         n_iter=n_iter,
         log=log,
-        _problem=Problem(own, problem.a, problem.b, reg, n_threads),
-        _support=support,
-        _reg_type=reg_type,
-        _rho=rho,
+        _optimum=optimum,
     )
 
 

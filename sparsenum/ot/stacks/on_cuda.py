@@ -14,7 +14,7 @@ from sparsenum.ot.solutions.on_cuda import TYPES
 from sparsenum.ot.solvers import _cuda
 from sparsenum.ot.solvers.monitor import GOAL
 from sparsenum.ot.stacks import _cuda as _cuda_batch
-from sparsenum.ot.tensors.results import backend_of, is_tensor, to_numpy
+from sparsenum.ot.tensors.backends import backend_of, is_tensor, to_numpy
 
 Array = Any  # on the device
 

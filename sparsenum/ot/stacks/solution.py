@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,9 +13,7 @@ from sparsenum.ot.solutions.certify import certify
 from sparsenum.ot.solutions.gradient import Gradient
 from sparsenum.ot.solutions.solution import Solution
 from sparsenum.ot.solvers.monitor import Monitor
-
-if TYPE_CHECKING:
-    from sparsenum.ot._batch import Stack
+from sparsenum.ot.stacks.stack import Stack
 
 
 @dataclass(frozen=True)
@@ -53,8 +51,35 @@ class BatchSolution:
     status: NDArray[np.str_]
     n_iter: NDArray[np.int64]
     log: dict[str, Any]
-    _stack: "Stack" = field(repr=False)
+    _stack: Stack = field(repr=False)
     _reg_type: RegType = field(repr=False)
+
+    @classmethod
+    def of(cls, stack: Stack, reg_type: RegType) -> "BatchSolution":
+        """Return the result of a solved stack, from its recomputed plans."""
+        error, total, linear, entropy, reference = stack.sums.T
+        converged = error <= stack.tol
+        stack.status[converged] = "converged"
+        stack.status[~converged & (stack.status == "converged")] = "precision"
+        log_mass = np.log(stack.mass)
+        # With P the plan at mass one and s the mass: sP log sP, and sP log (sP / (sa sb)).
+        regulariser = (
+            entropy + total * log_mass
+            if reg_type == "entropy"
+            else entropy - reference - total * log_mass
+        )
+        return cls(
+            potentials=stack.in_gauge(),
+            value=stack.mass * (linear + stack.reg * regulariser),
+            value_linear=stack.mass * linear,
+            marginal_error=error.copy(),
+            converged=converged,
+            status=stack.status,
+            n_iter=stack.sweeps + stack.newton,
+            log={"tol": stack.tol, "newton": stack.newton, "single": np.flatnonzero(stack.single)},
+            _stack=stack,
+            _reg_type=reg_type,
+        )
 
     @property
     def potential_a(self) -> NDArray[np.float64]:

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from sparsenum.ot.tensors.results import plan_like
+from sparsenum.ot.tensors.backends import plan_like
 
 
 class Value(torch.autograd.Function):

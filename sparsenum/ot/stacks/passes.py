@@ -1,0 +1,101 @@
+"""Passes over all problems of a stack at once, on the host or on a device."""
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsenum._device import Device
+from sparsenum._threads import by_rows
+from sparsenum.ot.problems import _cpu
+from sparsenum.ot.problems.dense import Vector
+from sparsenum.ot.problems.reduction import forbidding
+from sparsenum.ot.stacks import _cpu as _cpu_batch
+
+PASSES = 16  # what a solve costs at least, in passes over its matrix: it sizes the blocks of work
+
+
+class Passes(Protocol):
+    """What is computed on all problems of a stack at once, wherever the costs are."""
+
+    M: Any
+
+    def cost(self, k: int) -> NDArray[Any]:
+        """Return one cost on the host."""
+
+    def sound(self) -> NDArray[np.bool_]:
+        """Return which costs `solve` would take."""
+
+    def solve(
+        self, tol: float, most: int, f: Vector, g: Vector, sweeps: Vector, steps: Vector
+    ) -> None:
+        """Solve all problems as far as kernels do; write potentials and counts."""
+
+    def assess(self, f: Vector, g: Vector, sums: NDArray[np.float64]) -> None:
+        """Write what the sums of each plan say."""
+
+    def plans(self, f: Vector, g: Vector, mass: Vector) -> Any:
+        """Return the plans, each times its mass."""
+
+
+class HostPasses:
+    """Passes in parallel over blocks of problems, each problem with masses of sum one."""
+
+    def __init__(
+        self, M: NDArray[np.float64], a: Vector, b: Vector, reg: Vector, threads: int
+    ) -> None:
+        self.M: NDArray[np.float64] = forbidding(M, reg[:, None, None])
+        self.problems = self.M, a, b, reg
+        self.threads = threads
+
+    def cost(self, k: int) -> NDArray[Any]:
+        """Return one cost."""
+        cost: NDArray[Any] = self.M[k]
+        return cost
+
+    def sound(self) -> NDArray[np.bool_]:
+        """Return which costs hold numbers, or plus infinity."""
+        with np.errstate(all="ignore"):
+            sound: NDArray[np.bool_] = np.isfinite(self.M.min(axis=(1, 2)))
+        return sound
+
+    def solve(
+        self, tol: float, most: int, f: Vector, g: Vector, sweeps: Vector, steps: Vector
+    ) -> None:
+        """Solve all problems as far as the kernel does; write potentials and counts."""
+        out = f, g, sweeps, steps
+
+        def work(block: slice) -> None:
+            problems = (x[block] for x in self.problems)
+            _cpu_batch.solve_stack(*problems, tol, most, *(x[block] for x in out))
+
+        by_rows(work, (len(f), PASSES * self.M[0].size), self.threads)
+
+    def assess(self, f: Vector, g: Vector, sums: NDArray[np.float64]) -> None:
+        """Write what the sums of each plan say."""
+        arrays = *self.problems, f, g, sums
+
+        def work(block: slice) -> None:
+            _cpu.assess(*(x[block] for x in arrays))
+
+        by_rows(work, (len(f), self.M[0].size), self.threads)
+
+    def plans(self, f: Vector, g: Vector, mass: Vector) -> NDArray[np.float64]:
+        """Return the plans, each times its mass."""
+        P = np.empty_like(self.M)
+        arrays = self.M, f, g, self.problems[3], mass, P
+
+        def work(block: slice) -> None:
+            _cpu.plans(*(x[block] for x in arrays))
+
+        by_rows(work, (len(P), P[0].size), self.threads)
+        return P
+
+
+def passes_over(M: Any, a: Vector, b: Vector, reg: Vector, device: Device, threads: int) -> Passes:
+    """Return the passes over costs for where they are to be computed."""
+    if device == "cpu":
+        return HostPasses(M, a, b, reg, threads)
+    from sparsenum.ot.stacks.on_cuda import DevicePasses
+
+    return DevicePasses(M, a, b, reg)
