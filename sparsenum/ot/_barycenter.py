@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from sparsenum._check import positive, real_array, whole
 from sparsenum.errors import ConvergenceWarning
+from sparsenum.ot.problems.checks import MASS_MISMATCH
 from sparsenum.ot.problems.dense import Problem, Vector
-from sparsenum.ot.problems.reduction import MASS_MISMATCH
 from sparsenum.ot.solvers.annealing.barycenter import annealed_agreement
 from sparsenum.ot.solvers.monitor import Monitor, printing
 

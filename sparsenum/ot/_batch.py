@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike
 from sparsenum._check import choice, positive, real_array, whole
 from sparsenum._device import Device, on_cuda
 from sparsenum.errors import ConvergenceWarning
-from sparsenum.ot._solve import MAX_ITER, TOL
+from sparsenum.ot.problems.checks import RegType, value_type
 from sparsenum.ot.problems.dense import Vector
-from sparsenum.ot.problems.reduction import RegType, value_type
+from sparsenum.ot.solutions.attempt import MAX_ITER, TOL
 from sparsenum.ot.stacks.solution import BatchSolution
 from sparsenum.ot.stacks.stack import Stack
 from sparsenum.ot.tensors.backends import to_numpy

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from sparsenum._check import choice, float_type, positive, real_array, whole
 from sparsenum._device import lives_on_cuda
 from sparsenum.errors import ConvergenceWarning
-from sparsenum.ot._solve import attempt
+from sparsenum.ot.solutions.attempt import attempt
 from sparsenum.ot.solutions.solution import Solution
 from sparsenum.ot.solvers.monitor import printing
 from sparsenum.ot.tensors.backends import is_tensor, to_numpy, where_it_is

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from sparsenum.errors import ConvergenceWarning
 from sparsenum.ot._sample import sample_costs
-from sparsenum.ot._solve import attempt
+from sparsenum.ot.solutions.attempt import attempt
 from sparsenum.ot.solutions.certify import shortfall
 from sparsenum.ot.solutions.solution import Solution
 from sparsenum.ot.solvers.monitor import Status

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast, get_args
 
 import numpy as np
@@ -9,10 +10,12 @@ from numpy.typing import ArrayLike
 
 from sparsenum._check import choice, positive, real_array, require_memory, whole
 from sparsenum.errors import ConvergenceWarning
-from sparsenum.ot._solve import MAX_ITER, TOL, solve
+from sparsenum.ot._solve import solve
+from sparsenum.ot.problems.checks import RegType, masses, value_type
 from sparsenum.ot.problems.clouds.points import Metric, PointProblem, costs
 from sparsenum.ot.problems.clouds.tree import Points, tree_order
-from sparsenum.ot.problems.reduction import RegType, Support, masses, shared_mass, value_type
+from sparsenum.ot.problems.reduction import Reduction
+from sparsenum.ot.solutions.attempt import MAX_ITER, TOL
 from sparsenum.ot.solutions.certify import certify, shortfall
 from sparsenum.ot.solutions.solution import Solution
 from sparsenum.ot.solvers.annealing.multiscale import multiscale_newton
@@ -135,23 +138,13 @@ def solve_sample(
     limit = MAX_ITER["auto"] if max_iter is None else whole(max_iter, "max_iter")
     monitor = Monitor(tol, limit, time_limit, callback)  # its clock starts here
     mass_a, mass_b = masses(to_numpy(a), "a", len(X)), masses(to_numpy(b), "b", len(Y))
-    total = shared_mass(mass_a, mass_b)
-    rows, columns = (
-        positions[tree_order(Z[positions])]
-        for Z, positions in ((X, np.flatnonzero(mass_a)), (Y, np.flatnonzero(mass_b)))
-    )
-    problem = PointProblem(
-        X[rows],
-        Y[columns],
-        metric,
-        mass_a[rows] / mass_a.sum(),
-        mass_b[columns] / mass_b.sum(),
-        reg,
-    )
+    reduction = Reduction.between(mass_a, mass_b)
+    rows, columns = (x[tree_order(Z[x])] for Z, x in zip((X, Y), reduction.sides, strict=True))
+    reduction = replace(reduction, rows=rows, columns=columns)
+    problem = PointProblem(X[rows], Y[columns], metric, *reduction.shares, reg)
     at, counts, scales = multiscale_newton(problem, monitor)
-    support = Support(rows, columns, (len(X), len(Y)), total)
     log: dict[str, Any] = {"method": "auto", "tol": tol, "scales": scales} | counts
-    solution = certify(problem, support, at.f, at.g, monitor, log, kind)
+    solution = certify(problem, reduction, at.f, at.g, monitor, log, kind)
     if not solution.converged:
         warnings.warn(shortfall(solution), ConvergenceWarning, stacklevel=2)
     result: Solution = as_tensors(solution, (X_a, a, b), "detach")

@@ -1,36 +1,20 @@
 """The modern door: `solve` checks a problem, solves it and reports what was reached."""
 
 import warnings
-from typing import Any, Literal, cast
+from typing import Literal
 
 from numpy.typing import ArrayLike
 
-from sparsenum._check import choice, positive, whole
-from sparsenum._device import Device, on_cuda
+from sparsenum._check import choice
+from sparsenum._device import Device
 from sparsenum.errors import ConvergenceWarning
-from sparsenum.ot.problems.dense import Problem
-from sparsenum.ot.problems.feasibility import is_feasible
-from sparsenum.ot.problems.reduction import (
-    RegType,
-    canonical,
-    cost_matrix,
-    masses,
-    start_of,
-    value_type,
-)
-from sparsenum.ot.solutions.certify import certify, shortfall
+from sparsenum.ot.problems.checks import RegType
+from sparsenum.ot.solutions.attempt import Method, attempt
+from sparsenum.ot.solutions.certify import shortfall
 from sparsenum.ot.solutions.solution import Solution
-from sparsenum.ot.solutions.unbalanced import penalties, relaxed_solution
-from sparsenum.ot.solvers.annealing.auto import annealed_newton
-from sparsenum.ot.solvers.monitor import Callback, Monitor, printing
-from sparsenum.ot.solvers.sinkhorn import sinkhorn
-from sparsenum.ot.solvers.sns import sinkhorn_newton_sparse
+from sparsenum.ot.solvers.monitor import Callback, printing
 from sparsenum.ot.tensors.backends import to_numpy, where_it_is
 from sparsenum.ot.tensors.results import GRADS, Grad, as_tensors
-
-Method = Literal["auto", "sns", "sns-paper", "sinkhorn"]
-MAX_ITER = {"auto": 1000, "sns": 1000, "sns-paper": 1000, "sinkhorn": 100_000}
-TOL = 1e-9
 
 
 def solve(
@@ -208,69 +192,3 @@ def solve(
         warnings.warn(shortfall(solution), ConvergenceWarning, stacklevel=2)
     result: Solution = as_tensors(solution, (M, a, b), grad)
     return result
-
-
-def attempt(
-    M: ArrayLike,
-    a: ArrayLike | None,
-    b: ArrayLike | None,
-    reg: float | None,
-    *,
-    reg_type: str = "KL",
-    tol: float | None = None,
-    max_iter: int | None = None,
-    method: str | None = None,
-    potentials_init: tuple[ArrayLike, ArrayLike] | None = None,
-    n_threads: int | None = None,
-    device: str = "cpu",
-    callback: Callback | None = None,
-    time_limit: float | None = None,
-    unbalanced: float | tuple[float, float] | None = None,
-    unbalanced_type: str = "KL",
-) -> Solution:
-    """Do what `solve` does, but leave the warning to the caller: filters are not thread-safe."""
-    method = choice("auto" if method is None else method, "method", MAX_ITER)
-    kind = value_type(reg_type)
-    threads = 1 if n_threads is None else whole(n_threads, "n_threads", lower=1)
-    if reg is None:
-        raise ValueError("reg must be given; for unregularised transport use POT's ot.emd")
-    reg = positive(reg, "reg", "it is the strength of the entropy, in the unit of M")
-    tol = positive(TOL if tol is None else tol, "tol", "it bounds the violation of the marginals")
-    limit = MAX_ITER[method] if max_iter is None else whole(max_iter, "max_iter", lower=0)
-    if time_limit is not None:
-        time_limit = positive(time_limit, "time_limit", "it is in seconds")
-    monitor = Monitor(tol, limit, time_limit, callback)  # its clock starts here
-    rho = None if unbalanced is None else penalties(unbalanced, unbalanced_type)
-    if on_cuda(device):
-        if rho is not None:
-            raise NotImplementedError("unbalanced must be None with device='cuda'; use 'cpu'")
-        from sparsenum.ot.solutions.on_cuda import device_solution
-
-        return feasible(device_solution(M, a, b, reg, method, potentials_init, monitor, kind))
-    M = cost_matrix(M)
-    sides = masses(a, "a", M.shape[0]), masses(b, "b", M.shape[1])
-    if rho is not None:
-        return relaxed_solution(
-            M, *sides, reg, rho, method, potentials_init, monitor, threads, kind
-        )
-    problem, support = canonical(M, *sides, reg, threads)
-    start = start_of(potentials_init, support)
-    log: dict[str, Any] = {"method": method, "tol": tol}
-    if method == "sinkhorn":
-        at = sinkhorn(problem, start, monitor.proceed)
-    else:
-        algorithm = sinkhorn_newton_sparse if method == "sns-paper" else annealed_newton
-        at, counts = algorithm(problem, start, monitor)
-        log |= counts
-    return feasible(certify(problem, support, at.f, at.g, monitor, log, kind))
-
-
-def feasible(solution: Solution) -> Solution:
-    """Return a solution, unless it failed because there is none."""
-    problem = cast(Problem, solution._optimum.problem)
-    if solution.status in ("max_iter", "stalled", "precision") and not is_feasible(problem):
-        raise ValueError(
-            "M forbids too many pairs: no plan that avoids its infinite costs has marginals "
-            "a and b; make some of those costs finite or change the masses"
-        )
-    return solution

@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sparsenum.ot.problems.checks import RegType
 from sparsenum.ot.problems.clouds.points import PointProblem
 from sparsenum.ot.problems.dense import Problem, Vector
-from sparsenum.ot.problems.reduction import RegType, Support
+from sparsenum.ot.problems.reduction import Reduction
 from sparsenum.ot.solutions.optimum import Optimum
 from sparsenum.ot.solutions.solution import Solution
 from sparsenum.ot.solvers.monitor import Monitor, Status
@@ -19,7 +20,7 @@ ROUNDINGS = 100.0  # an error below this many roundings of an entry is as good a
 
 def certify(
     problem: "Problem | PointProblem | DeviceProblem",
-    support: Support,
+    reduction: Reduction,
     f: Vector,
     g: Vector,
     monitor: Monitor,
@@ -33,7 +34,7 @@ def certify(
     error = float(np.abs(rows - problem.a).sum() + np.abs(columns - problem.b).sum())
     converged = error <= monitor.tol
     status = verdict(error, f, g, problem.reg, monitor)
-    mass, reg = support.mass, problem.reg
+    mass, reg = reduction.mass, problem.reg
     half = reg * np.log(mass) / 2
     f, g = f + half, g + half
     # <P, M> + reg sum P log P = f.P1 + g.P'1 because log P = (f + g - M) / reg.
@@ -43,9 +44,9 @@ def certify(
         value -= mass * reg * float(logs)
     optimum = Optimum(
         problem,
-        support,
-        (support.expand(f, 0, -np.inf), support.expand(g, 1, -np.inf)),
-        (support.expand(mass * rows, 0, 0.0), support.expand(mass * columns, 1, 0.0)),
+        reduction,
+        (reduction.expand(f, 0, -np.inf), reduction.expand(g, 1, -np.inf)),
+        (reduction.expand(mass * rows, 0, 0.0), reduction.expand(mass * columns, 1, 0.0)),
         reg_type,
     )
     n_iter = len(monitor.errors) - 1

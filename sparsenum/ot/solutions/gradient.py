@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sparsenum.ot.problems.dense import Matrix, Vector
-from sparsenum.ot.problems.reduction import Support
+from sparsenum.ot.problems.reduction import Reduction
 from sparsenum.ot.solutions.operator import plan_operator
 from sparsenum.ot.solutions.optimum import Optimum
 
@@ -44,15 +44,15 @@ def value_gradient(optimum: Optimum, plan: Matrix) -> Gradient:
     :math:`\sum P \log P`; for :math:`KL(P | a b^T)` the reference moves along with the masses,
     which takes :math:`reg (\log a_i + 1)` and :math:`reg (\log b_j + 1)` off them.
     """
-    reg, support = optimum.reg, optimum.reduction
+    reg, reduction = optimum.reg, optimum.reduction
     da, db = soft_minima(optimum)
     constant = -reg
     if optimum.reg_type == "entropy":
         # At zero mass the slope is minus infinity; what is left there is its finite part.
-        for slope, mass, index in zip((da, db), optimum.masses, support.sides, strict=True):
+        for slope, mass, index in zip((da, db), optimum.masses, reduction.sides, strict=True):
             slope[index] += reg * np.log(mass)
         constant = reg
-    return Gradient(*_balanced(support, da, db, constant), plan)
+    return Gradient(*_balanced(reduction, da, db, constant), plan)
 
 
 def soft_minima(optimum: Optimum) -> tuple[Vector, Vector]:
@@ -80,10 +80,10 @@ def relaxed_gradient(optimum: Optimum, rho: tuple[float, float], plan: Matrix) -
     A penalty gives :math:`\rho (1 - r_i / a_i)`, an exact marginal its multiplier, and the
     reference of KL :math:`reg (\sum b - r_i / a_i)`.
     """
-    problem, support = optimum.problem, optimum.reduction
+    problem, reduction = optimum.problem, optimum.reduction
     slopes = []
     for axis, (mass, other) in enumerate(((problem.a, problem.b), (problem.b, problem.a))):
-        index = support.sides[axis]
+        index = reduction.sides[axis]
         potential = optimum.potentials[axis][index]
         if optimum.reg_type == "KL":
             potential = potential - problem.reg * np.log(mass)
@@ -91,7 +91,7 @@ def relaxed_gradient(optimum: Optimum, rho: tuple[float, float], plan: Matrix) -
         slope = potential if math.isinf(rho[axis]) else rho[axis] * (1.0 - ratio)
         if optimum.reg_type == "KL":
             slope = slope + problem.reg * (other.sum() - ratio)
-        slopes.append(support.expand(slope, axis, 0.0))
+        slopes.append(reduction.expand(slope, axis, 0.0))
     return Gradient(slopes[0], slopes[1], plan)
 
 
@@ -116,13 +116,13 @@ def pullback(
     and the matrix is symmetric, so that one solve, with the cotangents on its right, is enough.
     Cost: that of a Newton step or two; memory O(n m).
     """
-    reg, support = optimum.reg, optimum.reduction
-    rows, columns = support.sides
-    plan_bar = np.zeros(support.shape) if plan_bar is None else plan_bar
-    inner = support.inner(plan_bar)
+    reg, reduction = optimum.reg, optimum.reduction
+    rows, columns = reduction.sides
+    plan_bar = np.zeros(reduction.shape) if plan_bar is None else plan_bar
+    inner = reduction.inner(plan_bar)
     P = plan_operator(optimum)
     r, c = optimum.marginals[0][rows], optimum.marginals[1][columns]
-    y_f, y_g = _in_gauge(f_bar, g_bar, support)
+    y_f, y_g = _in_gauge(f_bar, g_bar, reduction)
     W_rows, W_columns = P.weighted_sums(inner)
     y_f += W_rows / reg
     y_g += W_columns / reg
@@ -130,10 +130,10 @@ def pullback(
     z_g = P.schur_solve(r, c, rhs - rhs.mean())
     z_f = (y_f - P.times(z_g)) / r
 
-    dM = support.outer(P.change(z_f, z_g, inner, reg))
-    da, db = support.expand(reg * z_f, 0, 0.0), support.expand(reg * z_g, 1, 0.0)
+    dM = reduction.outer(P.change(z_f, z_g, inner, reg))
+    da, db = reduction.expand(reg * z_f, 0, 0.0), reduction.expand(reg * z_g, 1, 0.0)
     _one_sided(optimum, plan_bar, da, db)
-    return Gradient(*_balanced(support, da, db, 0.0), dM)
+    return Gradient(*_balanced(reduction, da, db, 0.0), dM)
 
 
 def _one_sided(optimum: Optimum, plan_bar: Matrix, da: Vector, db: Vector) -> None:
@@ -153,19 +153,21 @@ def _one_sided(optimum: Optimum, plan_bar: Matrix, da: Vector, db: Vector) -> No
 
 
 def _in_gauge(
-    f_bar: Vector | None, g_bar: Vector | None, support: Support
+    f_bar: Vector | None, g_bar: Vector | None, reduction: Reduction
 ) -> tuple[Vector, Vector]:
     """Return the cotangents of potentials that are shifted so that f and g have the same mean."""
-    rows, columns = support.sides
+    rows, columns = reduction.sides
     y_f = np.zeros(rows.size) if f_bar is None else f_bar[rows]
     y_g = np.zeros(columns.size) if g_bar is None else g_bar[columns]
     excess = y_f.sum() - y_g.sum()
     return y_f - excess / (2 * rows.size), y_g + excess / (2 * columns.size)
 
 
-def _balanced(support: Support, da: Vector, db: Vector, constant: float) -> tuple[Vector, Vector]:
+def _balanced(
+    reduction: Reduction, da: Vector, db: Vector, constant: float
+) -> tuple[Vector, Vector]:
     """Move a constant between da and db, and add one to them, so that their means are equal."""
-    mean_a, mean_b = da[support.rows].mean(), db[support.columns].mean()
+    mean_a, mean_b = da[reduction.rows].mean(), db[reduction.columns].mean()
     middle = (mean_a + mean_b + constant) / 2
     return da + (middle - mean_a), db + (middle - mean_b)
 

@@ -8,17 +8,9 @@ from numpy.typing import ArrayLike
 from sparsenum import _cuda as device
 from sparsenum._check import float_type, real_array
 from sparsenum._device import lives_on_cuda
+from sparsenum.ot.problems.checks import RegType, masses, refuse_cost
 from sparsenum.ot.problems.dense import Vector
-from sparsenum.ot.problems.reduction import (
-    SENTINEL,
-    RegType,
-    Support,
-    canonical,
-    masses,
-    refuse_cost,
-    shared_mass,
-    start_of,
-)
+from sparsenum.ot.problems.reduction import SENTINEL, Reduction, start_of
 from sparsenum.ot.solutions.certify import certify
 from sparsenum.ot.solutions.solution import Solution
 from sparsenum.ot.solvers.annealing import dense
@@ -45,8 +37,9 @@ def device_solution(
     refuse_cost(found.low)
     sides = masses(_host(a), "a", cost.shape[0]), masses(_host(b), "b", cost.shape[1])
     regular = found.high <= SENTINEL and not found.endless
-    problem, support = _canonical(cost, regular, *sides, reg)
-    start = start_of(potentials, support)
+    reduction, left = _reduced(cost, regular, *sides, reg)
+    problem = DeviceProblem(left, *reduction.shares, reg)
+    start = start_of(potentials, reduction)
     log: dict[str, Any] = {"method": method, "tol": monitor.tol}
     if method == "sinkhorn":
         at = dense.sinkhorn(problem, start, monitor)
@@ -60,7 +53,7 @@ def device_solution(
         at, counts = dense.annealed(problem, start, found.high - found.low, monitor)
         log |= counts
     f, g = at.f.copy_to_host(), at.g.copy_to_host()
-    return certify(problem, support, f, g, monitor, log, reg_type)
+    return certify(problem, reduction, f, g, monitor, log, reg_type)
 
 
 def device_cost(M: Any) -> Any:
@@ -78,18 +71,15 @@ def device_cost(M: Any) -> Any:
     return cost
 
 
-def _canonical(
-    cost: Any, regular: bool, a: Vector, b: Vector, reg: float
-) -> tuple[DeviceProblem, Support]:
-    """Return the problem between rows and columns with mass, as `canonical` does."""
+def _reduced(cost: Any, regular: bool, a: Vector, b: Vector, reg: float) -> tuple[Reduction, Any]:
+    """Return what `Reduction.of` does, with the cost that is left on the device."""
     if not regular:  # forbidden pairs: what to say of them needs the cost on the host
-        problem, support = canonical(cost.copy_to_host(), a, b, reg, 1)
-        return DeviceProblem(device.to_device(problem.M), problem.a, problem.b, reg), support
-    rows, columns = np.flatnonzero(a), np.flatnonzero(b)
-    support = Support(rows, columns, cost.shape, shared_mass(a, b), cost)
-    if cost.shape != (rows.size, columns.size):
-        cost = take(cost, device.to_device(rows), device.to_device(columns))
-    return DeviceProblem(cost, a[rows] / a.sum(), b[columns] / b.sum(), reg), support
+        reduction, left = Reduction.of(cost.copy_to_host(), a, b, reg)
+        return reduction, device.to_device(left)
+    reduction = Reduction.between(a, b, cost)
+    if not reduction.is_whole:
+        cost = take(cost, *map(device.to_device, reduction.sides))
+    return reduction, cost
 
 
 def _host(x: Any) -> Any:

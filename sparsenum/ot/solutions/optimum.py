@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from sparsenum.ot.problems import _cpu
+from sparsenum.ot.problems.checks import RegType
 from sparsenum.ot.problems.clouds.points import PointProblem
 from sparsenum.ot.problems.dense import Matrix, Problem, Vector
-from sparsenum.ot.problems.reduction import RegType, Support
+from sparsenum.ot.problems.reduction import Reduction
 from sparsenum.sparse import CSR
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class Optimum:
     problem : Problem, PointProblem or DeviceProblem
         The problem between rows and columns with mass, all of it scaled to one; unbalanced, not
         scaled.
-    reduction : Support
+    reduction : Reduction
         How the caller's problem relates to it.
     potentials : tuple of ndarray
         f and g of the caller's problem; minus infinity where a mass is zero.
@@ -37,7 +38,7 @@ class Optimum:
     """
 
     problem: "Problem | PointProblem | DeviceProblem"
-    reduction: Support
+    reduction: Reduction
     potentials: tuple[Vector, Vector]
     marginals: tuple[Vector, Vector]
     reg_type: RegType = "KL"

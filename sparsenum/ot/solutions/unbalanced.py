@@ -1,14 +1,16 @@
 """Unbalanced transport for the door `solve`: what its penalties mean, and what it reports."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from sparsenum._check import positive, real_array
+from sparsenum.ot.problems.checks import RegType
 from sparsenum.ot.problems.dense import Matrix, Problem, Vector
-from sparsenum.ot.problems.reduction import RegType, Support, forbidding
+from sparsenum.ot.problems.reduction import Reduction
 from sparsenum.ot.solutions.certify import verdict
 from sparsenum.ot.solutions.optimum import Optimum
 from sparsenum.ot.solutions.solution import Solution
@@ -56,22 +58,21 @@ def relaxed_solution(
     """
     if method not in ("auto", "sns"):
         raise ValueError(f"method must be 'auto' where unbalanced is given: got {method!r}")
-    M = forbidding(M, reg)
-    rows, columns = _occupied(M, a, b, rho)
-    own = M if M.shape == (rows.size, columns.size) else M[np.ix_(rows, columns)]
+    reduction, own = Reduction.relaxed(M, a, b, reg, rho)
+    mass_a, mass_b = reduction.masses
     cost = own
     if reg_type == "entropy":
-        cost = own + reg * np.log(np.outer(a[rows], b[columns]))
-    problem = Problem(cost, a[rows], b[columns], reg, n_threads)
-    psi = _start(potentials_init, M.shape, columns, reg * np.log(problem.b))
+        cost = own + reg * np.log(np.outer(mass_a, mass_b))
+    problem = Problem(cost, mass_a, mass_b, reg, n_threads)
+    psi = _start(potentials_init, reduction, reg * np.log(problem.b))
     f, g, counts = annealed_relaxed(problem, rho, psi, monitor)
 
     error, row_sums, column_sums = violation(problem, rho, f, g)
     converged = error <= monitor.tol
     status = verdict(error, f, g, reg, monitor)
     mass = float(row_sums.sum())
-    support = Support(rows, columns, M.shape, mass, M)
-    marginals = support.expand(row_sums, 0, 0.0), support.expand(column_sums, 1, 0.0)
+    reduction = replace(reduction, mass=mass)
+    marginals = reduction.expand(row_sums, 0, 0.0), reduction.expand(column_sums, 1, 0.0)
     # <P, M> + reg sum P log(P/ab') = phi.P1 + psi.P'1, since log(P/ab') = (phi + psi - M) / reg
     phi, psi = f - reg * np.log(problem.a), g - reg * np.log(problem.b)
     value = float(row_sums @ phi + column_sums @ psi) - reg * mass
@@ -82,8 +83,8 @@ def relaxed_solution(
     value += divergence(marginals[0], a, rho[0]) + divergence(marginals[1], b, rho[1])
     optimum = Optimum(
         Problem(own, problem.a, problem.b, reg, n_threads),
-        support,
-        (support.expand(f, 0, -np.inf), support.expand(g, 1, -np.inf)),
+        reduction,
+        (reduction.expand(f, 0, -np.inf), reduction.expand(g, 1, -np.inf)),
         marginals,
         reg_type,
         rho,
@@ -112,41 +113,16 @@ def divergence(sums: Vector, mass: Vector, rho: float) -> float:
     return rho * float(logs - sums.sum() + mass.sum())
 
 
-def _occupied(
-    M: Matrix, a: Vector, b: Vector, rho: Penalties
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rows and columns that can carry mass; all with mass must, if rho is inf."""
-    rows, columns = np.flatnonzero(a), np.flatnonzero(b)
-    if M.max() < np.inf:
-        return rows, columns
-    allowed = M[np.ix_(rows, columns)] < np.inf
-    open_rows, open_columns = allowed.any(axis=1), allowed.any(axis=0)
-    for side, open_, index, penalty in (
-        ("row", open_rows, rows, rho[0]),
-        ("column", open_columns, columns, rho[1]),
-    ):
-        if math.isinf(penalty) and not open_.all():
-            raise ValueError(
-                f"M must leave each {side} with mass a finite cost where unbalanced is inf: got "
-                f"only infinite costs in {side} {index[~open_][0]}; make one finite, set its mass "
-                "to zero, or give unbalanced a finite value"
-            )
-    if not allowed.any():
-        raise ValueError("M must have a finite cost between some masses: got only infinity")
-    return rows[open_rows], columns[open_columns]
-
-
 def _start(
-    potentials: tuple[ArrayLike, ArrayLike] | None,
-    shape: tuple[int, int],
-    columns: NDArray[np.int64],
-    reg_log_b: Vector,
+    potentials: tuple[ArrayLike, ArrayLike] | None, reduction: Reduction, reg_log_b: Vector
 ) -> Vector:
     """Return the start of psi; phi follows from it."""
     if potentials is None:
-        return np.zeros(columns.size)
+        return np.zeros(reduction.columns.size)
     f, g = (real_array(x, "potentials_init", 1) for x in potentials)
-    if (f.size, g.size) != shape:
-        raise ValueError(f"potentials_init must have lengths {shape}: got ({f.size}, {g.size})")
-    psi = g[columns] - reg_log_b
+    if (f.size, g.size) != reduction.shape:
+        raise ValueError(
+            f"potentials_init must have lengths {reduction.shape}: got ({f.size}, {g.size})"
+        )
+    psi = g[reduction.columns] - reg_log_b
     return np.where(np.isfinite(psi), psi, 0.0)

@@ -7,8 +7,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sparsenum.ot.problems.dense import Vector
-from sparsenum.ot.problems.reduction import RegType, canonical
+from sparsenum.ot.problems.checks import RegType
+from sparsenum.ot.problems.dense import Problem, Vector
+from sparsenum.ot.problems.reduction import Reduction
 from sparsenum.ot.solutions.certify import certify
 from sparsenum.ot.solutions.gradient import Gradient
 from sparsenum.ot.solutions.solution import Solution
@@ -98,12 +99,14 @@ class BatchSolution:
         """Return the solution of one problem, as `solve` would."""
         stack = self._stack
         sides = stack.a[k], stack.b[k]
-        problem, support = canonical(stack.passes.cost(k), *sides, float(stack.reg[k]), 1)
-        f, g = stack.f[k][support.rows], stack.g[k][support.columns]
+        reg = float(stack.reg[k])
+        reduction, cost = Reduction.of(stack.passes.cost(k), *sides, reg)
+        problem = Problem(cost, *reduction.shares, reg)
+        f, g = stack.f[k][reduction.rows], stack.g[k][reduction.columns]
         monitor = Monitor(stack.tol, stack.limit, status=self.status[k].item())
         monitor.tick(self.marginal_error[k])
         log = {"method": "auto", "tol": stack.tol, "newton": int(stack.newton[k])}
-        return certify(problem, support, f, g, monitor, log, self._reg_type)
+        return certify(problem, reduction, f, g, monitor, log, self._reg_type)
 
     def gradient(self, of: Literal["value", "value_linear"] = "value") -> Gradient:
         """Return the derivatives of each value, stacked, as ``Solution.gradient`` does for one.

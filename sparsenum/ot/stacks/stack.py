@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from sparsenum._device import Device
 from sparsenum._threads import by_rows
-from sparsenum.ot._solve import attempt
+from sparsenum.ot.problems.checks import MASS_MISMATCH
 from sparsenum.ot.problems.dense import Vector
-from sparsenum.ot.problems.reduction import MASS_MISMATCH
+from sparsenum.ot.solutions.attempt import attempt
 from sparsenum.ot.stacks.passes import PASSES, passes_over
 
 SMALL = 128 * 128  # costs up to which a kernel with dense Hessians beats the method of `solve`

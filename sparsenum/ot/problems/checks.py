@@ -1,0 +1,73 @@
+"""What a cost matrix, masses and a convention for the value must be."""
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sparsenum._check import float_type, real_array
+from sparsenum.ot.problems.dense import Matrix, Vector
+
+RegType = Literal["KL", "entropy"]
+REG_TYPES: dict[str, RegType] = {"kl": "KL", "entropy": "entropy"}
+MASS_MISMATCH = 1e-6  # relative difference of the totals of a and b that is taken for rounding
+
+
+def cost_matrix(M: ArrayLike) -> Matrix:
+    """Return a cost without NaN and minus infinity."""
+    cost: Matrix = real_array(M, "M", 2, float_type(M))
+    if 0 in cost.shape:
+        raise ValueError(f"M must have at least one row and one column: got shape {cost.shape}")
+    refuse_cost(float(cost.min()))
+    return cost
+
+
+def refuse_cost(lowest: float) -> None:
+    """Raise if the least cost is not a number that a plan can be made for."""
+    if not np.isfinite(lowest):
+        fact = "NaN" if np.isnan(lowest) else "a row of" if lowest > 0 else "minus"
+        raise ValueError(
+            f"M must hold numbers or plus infinity: got {fact} {'infinity' * (fact != 'NaN')}; "
+            "clean the cost first"
+        )
+
+
+def masses(x: ArrayLike | None, name: str, length: int) -> Vector:
+    """Return masses for one side of a problem: checked, uniform if there are none."""
+    if x is None or np.size(x) == 0:
+        return np.full(length, 1.0 / length)
+    mass = real_array(x, name, 1)
+    if mass.size != length:
+        side = "row" if name == "a" else "column"
+        raise ValueError(
+            f"{name} must have one mass for each {side} of M, {length}: got {mass.size}"
+        )
+    if not (np.isfinite(mass).all() and (mass >= 0).all()):
+        raise ValueError(
+            f"{name} must hold finite masses, not negative: got values from {mass.min()} to "
+            f"{mass.max()}; clean it, or clip what rounding made negative"
+        )
+    if not mass.sum() > 0:
+        raise ValueError(f"{name} must have positive total mass: got 0; is the histogram empty?")
+    return mass
+
+
+def shared_mass(a: Vector, b: Vector) -> float:
+    """Return the total mass, once it is the same on both sides."""
+    total_a, total_b = float(a.sum()), float(b.sum())
+    if abs(total_a - total_b) > MASS_MISMATCH * max(total_a, total_b):
+        raise ValueError(
+            f"a must sum to the same total as b: got {total_a:.9g} and {total_b:.9g}; divide each "
+            "by its sum, or use unbalanced transport"
+        )
+    return total_a
+
+
+def value_type(reg_type: str) -> RegType:
+    """Return the name of a convention for the value, in whatever case it was written."""
+    name = str(reg_type).lower()
+    if name not in REG_TYPES:
+        raise NotImplementedError(
+            f"reg_type must be 'KL' or 'entropy': got {reg_type!r}; POT's ot.solve has others"
+        )
+    return REG_TYPES[name]
