@@ -71,6 +71,10 @@ class Problem:
     reg: float
     n_threads: int = 1
 
+    def at(self, reg: float) -> Problem:
+        """Return the same problem with another strength of the entropy."""
+        return Problem(self.M, self.a, self.b, reg, self.n_threads)
+
     def iterate(self, g: Vector) -> Iterate:
         """Eliminate f for a given g: one fused pass over M."""
         f = np.empty_like(self.a)

@@ -9,11 +9,12 @@ from sparsenum import _cuda as device
 from sparsenum._check import float_type, real_array
 from sparsenum._device import lives_on_cuda
 from sparsenum.ot.problems.checks import RegType, masses, refuse_cost
-from sparsenum.ot.problems.dense import Vector
+from sparsenum.ot.problems.dense import SAMPLE, Vector
 from sparsenum.ot.problems.reduction import SENTINEL, Reduction, start_of
 from sparsenum.ot.solutions.certify import certify
 from sparsenum.ot.solutions.solution import Solution
 from sparsenum.ot.solvers.annealing import dense
+from sparsenum.ot.solvers.annealing.spread import GAP, scales, without_outliers
 from sparsenum.ot.solvers.monitor import Monitor
 from sparsenum.ot.solvers.on_cuda import DeviceProblem, extent, take
 from sparsenum.ot.solvers.sns import sinkhorn_newton_sparse
@@ -50,10 +51,24 @@ def device_solution(
     else:
         if problem.cost is not cost:  # without what has no mass, or is forbidden
             found = extent(problem.cost)
-        at, counts = dense.annealed(problem, start, found.high - found.low, monitor)
+        start, spread = _without_outliers(problem, start, found.high - found.low, monitor)
+        at, counts = dense.annealed(problem, start, spread, monitor)
         log |= counts
     f, g = at.f.copy_to_host(), at.g.copy_to_host()
     return certify(problem, reduction, f, g, monitor, log, reg_type)
+
+
+def _without_outliers(
+    problem: DeviceProblem, g: Any, spread: float, monitor: Monitor
+) -> tuple[Any, float]:
+    """Return a start, and from which spread of the cost to anneal, whatever its outliers."""
+    if spread <= 2.0**GAP * problem.reg:
+        return g, spread
+    rows = np.linspace(0, problem.a.size - 1, min(problem.a.size, SAMPLE)).astype(np.int64)
+    candidates = [*scales(problem.row_costs(rows), problem.reg)[:-1], spread]
+    step = DeviceProblem.newton_step
+    at, spread = without_outliers(problem, candidates, monitor, step)
+    return (g if at is None else problem.relative(at.g, problem.reg - spread)), spread
 
 
 def device_cost(M: Any) -> Any:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from sparsenum.ot.problems.dense import SAMPLE, Iterate, Problem, Vector
 from sparsenum.ot.solvers.annealing import dense
+from sparsenum.ot.solvers.annealing.spread import scales, typical, without_outliers
 from sparsenum.ot.solvers.annealing.stages import Annealer, Stage
 from sparsenum.ot.solvers.annealing.supports import COARSE, DROPPED, ROOM, descend
 from sparsenum.ot.solvers.monitor import Monitor
@@ -44,8 +45,8 @@ def annealed_newton(
             return dense_newton(problem, start, monitor)
     rows = np.linspace(0, problem.a.size - 1, min(problem.a.size, SAMPLE)).astype(np.int64)
     sample = problem.row_costs(rows)
-    sample = sample[np.isfinite(sample)]
-    spread = sample.std() / problem.reg
+    candidates = scales(sample, problem.reg)
+    spread = typical(sample, candidates) / problem.reg
     if spread < PLAIN_SPREAD:
         at = _while_fast(problem, g, monitor, PLAIN_SWEEPS)
         if at.error < dense.NEAR:
@@ -63,7 +64,10 @@ def annealed_newton(
         if probe.error < dense.NEAR:
             del annealer
             return dense_newton(problem, problem.iterate(g), monitor)
-    warm, factor, is_sparse = _anneal(problem, annealer, psi, float(np.ptp(sample)), rows)
+    start, widest = without_outliers(problem, candidates, monitor, newton_step)
+    if start is not None:
+        psi = start.g - widest * log_b
+    warm, factor, is_sparse = _anneal(problem, annealer, psi, widest, rows)
     g = warm.psi + problem.reg * log_b
     del annealer  # its kernel makes room for the supports
     if not (is_sparse and monitor.wants_more()):

@@ -82,7 +82,9 @@ class Annealer:
             errors.append(float(np.abs(np.multiply(v, sums, dtype=np.float64) - self.b).sum()))
             v = self._correction(sums)
         phi = reg * np.log(np.maximum(u, TINY).astype(np.float64) / self.a) - top
-        return Stage(phi, psi + reg * np.log(v.astype(np.float64)), reg, errors)
+        psi = psi + reg * np.log(v.astype(np.float64))
+        middle = np.median(psi)  # which no plan depends on, and which would carry digits off
+        return Stage(phi + middle, psi - middle, reg, errors)
 
     def _correction(self, sums: Vector32) -> Vector32:
         scaling = self.b / np.maximum(sums, TINY)
