@@ -64,9 +64,9 @@ def annealed_newton(
         if probe.error < dense.NEAR:
             del annealer
             return dense_newton(problem, problem.iterate(g), monitor)
-    start, widest = without_outliers(problem, candidates, monitor, newton_step)
-    if start is not None:
-        psi = start.g - widest * log_b
+    plan, widest = without_outliers(problem, candidates, monitor, newton_step)
+    if plan is not None:
+        psi = plan.g - widest * log_b
     warm, factor, is_sparse = _anneal(problem, annealer, psi, widest, rows)
     g = warm.psi + problem.reg * log_b
     del annealer  # its kernel makes room for the supports
