@@ -8,10 +8,10 @@ from typing import Any
 from sparsenum._system import replacing
 
 _TAKES = {
-    "last": ("time", "k", "fraction"),
+    "last": ("time", "time_format", "k", "fraction"),
     "random": ("fraction", "seed"),
-    "time": ("time", "cut", "fraction"),
-    "users": ("time", "fraction", "hide", "seed"),
+    "time": ("time", "time_format", "cut", "fraction"),
+    "users": ("time", "time_format", "fraction", "hide", "seed"),
 }
 
 
@@ -30,6 +30,9 @@ def add_to(commands: Any) -> None:
         "default: %(default)s",
     )
     split.add_argument("--time", metavar="COL", help="column of times (last, time, users)")
+    split.add_argument(
+        "--time-format", metavar="F", help="how times are written: %%d.%%m.%%Y %%H:%%M"
+    )
     split.add_argument("--k", type=int, metavar="N", help="rows per user (last); default 1")
     split.add_argument("--fraction", type=float, metavar="F", help="part to hold back, 0 to 1")
     split.add_argument("--cut", metavar="TIME", help="the first time held back (time)")
@@ -51,12 +54,13 @@ def _split(arguments: argparse.Namespace) -> None:
     }
     said = {
         name: getattr(arguments, name)
-        for name in ("time", "k", "fraction", "cut", "hide", "seed")
+        for name in ("time", "time_format", "k", "fraction", "cut", "hide", "seed")
         if getattr(arguments, name) is not None
     }
     strange = sorted(set(said) - set(_TAKES[arguments.by]))
     if strange:
-        raise ValueError(f"--{strange[0]} has no meaning with --by {arguments.by}; leave it out")
+        option = strange[0].replace("_", "-")
+        raise ValueError(f"--{option} has no meaning with --by {arguments.by}; leave it out")
     if arguments.by == "time" and "time" not in said:
         raise ValueError("--by time needs --time, the column of times")
     folder = Path(arguments.out)

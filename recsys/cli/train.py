@@ -51,6 +51,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     train.add_argument("--item", required=True, metavar="COL", help="column of item ids")
     train.add_argument("--weight", metavar="COL", help="column of weights; others than > 0 drop")
     train.add_argument("--time", metavar="COL", help="column of times")
+    train.add_argument(
+        "--time-format", metavar="F", help="how times are written: %%d.%%m.%%Y %%H:%%M"
+    )
     _add_reading(train)
     train.add_argument(
         "--model",
@@ -120,6 +123,7 @@ def run(arguments: argparse.Namespace) -> None:
         item=arguments.item,
         weight=arguments.weight,
         time=arguments.time,
+        time_format=arguments.time_format,
         duplicates=arguments.duplicates,
         bad_rows=arguments.bad_rows,
         min_user=arguments.min_user,
@@ -196,6 +200,7 @@ def _fit(model: "Recommender", train: "Interactions", arguments: argparse.Namesp
     total = asked["epochs"] + asked.get("polish", 0) if "epochs" in asked else None
     if isinstance(model, ItemBlend) and model.trials and valid is None:
         names = {"user": arguments.user, "item": arguments.item, "time": arguments.time}
+        names["time_format"] = arguments.time_format
         spared, _ = pairs_to_choose_by(arguments.table, **names, seed=arguments.seed)
         valid = spared if spared.height else None
     state = {"checkpoint": arguments.checkpoint, "resume": arguments.resume}

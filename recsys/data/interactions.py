@@ -13,6 +13,7 @@ from recsys.data.pairs import drop_rare, matrix_of, merge
 from recsys.data.report import Policy, ReadReport
 from recsys.data.scan import Survey, number, survey
 from recsys.data.table import Source, missing, open_table, readable
+from recsys.data.times import read_times
 from recsys.data.vocabulary import lookup, plain
 from sparsenum._check import choice, whole
 from sparsenum.sparse.formats import CSR
@@ -68,6 +69,7 @@ class Interactions:
         item: str,
         weight: str | None = None,
         time: str | None = None,
+        time_format: str | None = None,
         duplicates: Policy = "sum",
         bad_rows: BadRows = "drop",
         min_user: int = 1,
@@ -88,8 +90,11 @@ class Interactions:
         weight : str, optional
             Column of weights above zero; without it each row weighs 1.
         time : str, optional
-            Column of times; text that holds numbers throughout compares as numbers, other text
-            by characters (right for ISO dates).
+            Column of times: numbers, dates, or text that can be read in one way; see
+            `recsys.data.read_times`.
+        time_format : str, optional
+            How times are written, such as ``"%d.%m.%Y %H:%M"``; by default a format that fits
+            every row is looked for, and the table refused where none does or two do.
         duplicates : {"sum", "last", "max", "error"}, default "sum"
             What to do with several rows of one user and item: add their weights, keep the weight
             of the latest (the last row among equals), keep the largest weight, or refuse.
@@ -104,7 +109,7 @@ class Interactions:
         -------
         Interactions
             Matrix, ids and the account of the rows. Cost: two passes over the table, one more
-            for text times, and a sort of its rows; about 40 bytes per row, not the ids.
+            for times, and a sort of its rows; about 40 bytes per row, not the ids.
 
         Raises
         ------
@@ -113,14 +118,15 @@ class Interactions:
         ValueError
             If the file is unreadable, a column absent, no row left, a row bad against
             `bad_rows="error"`, a pair repeated against `duplicates="error"`, a sum beyond
-            float32, or a LazyFrame gives other rows when it is run again.
+            float32, times cannot be read or in two ways, or a LazyFrame gives other rows when it
+            is run again.
         """
         choice(duplicates, "duplicates", get_args(Policy))
         choice(bad_rows, "bad_rows", get_args(BadRows))
         min_user = whole(min_user, "min_user", lower=1)
         min_item = whole(min_item, "min_item", lower=1)
         columns = {"user": user, "item": item, "weight": weight, "time": time}
-        events, types = _open(source, columns)
+        events, types = _open(source, columns, time_format)
         with readable(source):
             found = survey(events)
             _check_rows(found, bad_rows)
@@ -196,11 +202,11 @@ def read_pairs(
 
 
 def _open(
-    source: Source, columns: Mapping[str, str | None]
+    source: Source, columns: Mapping[str, str | None], time_format: str | None = None
 ) -> tuple[pl.LazyFrame, dict[str, pl.DataType]]:
     """Return the named columns under the names of their arguments, and the types they had.
 
-    Ids come in the type to compare them in, weights as float64.
+    Ids come in the type to compare them in, weights as float64, times as numbers or datetimes.
     """
     frame = open_table(source, columns)
     schema = frame.collect_schema()
@@ -216,6 +222,9 @@ def _open(
                 "cast it or leave weight out"
             )
         named["weight"] = named["weight"].cast(pl.Float64, strict=False)
+    if "time" in types:
+        with readable(source):
+            named["time"] = read_times(frame, str(columns["time"]), time_format)
     return frame.select(**named), types
 
 

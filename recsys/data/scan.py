@@ -10,7 +10,7 @@ import polars as pl
 
 from recsys.data.pairs import LARGEST
 from recsys.data.report import Policy
-from recsys.data.table import comparable_times, missing
+from recsys.data.table import missing
 
 
 class Survey(NamedTuple):
@@ -64,7 +64,6 @@ def number(
             by.append("weight")
         elif "time" in events.collect_schema():
             by.append("time")
-            kept = kept.with_columns(comparable_times(kept, "time"))
     # Rows of equal key count in the order of the table, which takes a quarter longer to keep.
     ordered = policy == "last"
     for side, ids in (("user", users), ("item", items)):

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from recsys.data.table import Source, comparable_times, missing, open_table, readable
+from recsys.data.table import Source, missing, open_table, readable
+from recsys.data.times import read_times
 from sparsenum._check import whole
 
 Columns = Mapping[str, str | None]
@@ -25,6 +26,7 @@ def leave_last(
     user: str,
     item: str,
     time: str | None = None,
+    time_format: str | None = None,
     k: int = 1,
     fraction: float | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -43,6 +45,9 @@ def leave_last(
     time : str, optional
         Column of times; rows of equal time, and all rows without it, count in the order of the
         table.
+    time_format : str, optional
+        How times are written, such as ``"%d.%m.%Y %H:%M"``; by default it is found, or the table
+        refused; see `recsys.data.read_times`.
     k : int, default 1
         Rows to hold back per user.
     fraction : float, optional
@@ -59,12 +64,14 @@ def leave_last(
     TypeError, FileNotFoundError
         If `table` is not a table, its columns not plain, or its file not there.
     ValueError
-        If the file is unreadable, a column absent, or `k` or `fraction` out of range.
+        If the file is unreadable, a column absent, `k` or `fraction` out of range, or times
+        cannot be read or in two ways.
     """
     columns = {"user": user, "item": item, "time": time}
-    quota = _quota(k, fraction)
+    quota = quota_of(k, fraction)
     frame = _collect(table, columns)
-    return _hold_back(frame, columns, _in_time(_events(frame, columns)), quota)
+    moments = moments_of(frame, time, time_format)
+    return hold_back(frame, columns, events_of(frame, columns, moments), quota)
 
 
 def random_per_user(
@@ -98,12 +105,12 @@ def random_per_user(
     TypeError, FileNotFoundError, ValueError
         As `leave_last`.
     """
-    quota = _quota(1, fraction)
+    quota = quota_of(1, fraction)
     rng = np.random.default_rng(whole(seed, "seed"))
     columns = {"user": user, "item": item}
     frame = _collect(table, columns)
-    events = _events(frame, columns)
-    return _hold_back(frame, columns, events[rng.permutation(events.height)], quota)
+    events = events_of(frame, columns)
+    return hold_back(frame, columns, events[rng.permutation(events.height)], quota)
 
 
 def by_time(
@@ -112,6 +119,7 @@ def by_time(
     user: str,
     item: str,
     time: str,
+    time_format: str | None = None,
     cut: Any = None,
     fraction: float | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -127,8 +135,12 @@ def by_time(
         The table; see `recsys.data.open_table` for the files.
     user, item, time : str
         Columns of ids and of times.
+    time_format : str, optional
+        How times are written, such as ``"%d.%m.%Y %H:%M"``; by default it is found, or the table
+        refused; see `recsys.data.read_times`.
     cut : number, text, date or datetime, optional
-        The first moment of the second table, of the type of the times or an ISO text.
+        The first moment of the second table: of the type of the times, written as they are, or an
+        ISO text. Where times have a zone, a cut without one is in UTC.
     fraction : float, optional
         In place of `cut`, the part of the rows to hold back, between 0 and 1: the cut is the time
         of row ⌊(1 - fraction) n⌋ (from 0) in order of time. Rows of that time are all held back.
@@ -152,12 +164,15 @@ def by_time(
         _check_fraction(fraction, "fraction")
     columns = {"user": user, "item": item, "time": time}
     frame = _collect(table, columns)
-    events = _in_time(_events(frame, columns))
+    moments = moments_of(frame, time, time_format)
+    events = events_of(frame, columns, moments)
     if events.is_empty():
         return frame, frame.clear()
     if fraction is not None:
-        cut = events["time"][int((1 - fraction) * events.height + ROUNDING)]
-    late = events["time"] >= _moment(cut, events["time"].dtype)
+        start = events["time"].gather([int((1 - fraction) * events.height + ROUNDING)])
+    else:
+        start = _start(cut, frame, time, time_format, events["time"].dtype)
+    late = events["time"] >= start
     return _without_seen(frame, columns, events, late)
 
 
@@ -167,6 +182,7 @@ def held_out_users(
     user: str,
     item: str,
     time: str | None = None,
+    time_format: str | None = None,
     fraction: float = 0.1,
     hide: float = 0.2,
     seed: int = 0,
@@ -184,6 +200,9 @@ def held_out_users(
         Columns of ids.
     time : str, optional
         Column of times: the last rows of the held-out users are hidden; else a random part.
+    time_format : str, optional
+        How times are written, such as ``"%d.%m.%Y %H:%M"``; by default it is found, or the table
+        refused; see `recsys.data.read_times`.
     fraction : float, default 0.1
         Part of the users to hold out, rounded down but at least one, between 0 and 1.
     hide : float, default 0.2
@@ -217,7 +236,10 @@ def held_out_users(
     train, held = frame.filter(~is_held), frame.filter(is_held)
     if time is None:
         return train, *random_per_user(held, user=user, item=item, fraction=hide, seed=seed)
-    return train, *leave_last(held, user=user, item=item, time=time, fraction=hide)
+    # A format found in all rows may be in doubt in some.
+    moments = frame.select(read_times(frame.lazy(), time, time_format)).to_series().filter(is_held)
+    quota = quota_of(1, hide)
+    return train, *hold_back(held, columns, events_of(held, columns, moments), quota)
 
 
 def _collect(table: Source, columns: Columns) -> pl.DataFrame:
@@ -226,7 +248,7 @@ def _collect(table: Source, columns: Columns) -> pl.DataFrame:
         return opened.collect()
 
 
-def _hold_back(
+def hold_back(
     frame: pl.DataFrame, columns: Columns, events: pl.DataFrame, quota: pl.Expr
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Hold back the last events of each user, in the order of `events`."""
@@ -248,7 +270,7 @@ def _without_seen(
     return first, frame.filter(is_second)
 
 
-def _quota(k: int, fraction: float | None) -> pl.Expr:
+def quota_of(k: int, fraction: float | None) -> pl.Expr:
     """Return how many rows of a user to hold back, always leaving one."""
     k = whole(k, "k", lower=1)
     count = pl.len().cast(pl.Int64)
@@ -269,15 +291,35 @@ def _check_fraction(fraction: float, name: str) -> None:
         )
 
 
-def _moment(cut: Any, dtype: pl.DataType) -> pl.Series:
+def moments_of(frame: pl.DataFrame, time: str | None, time_format: str | None) -> pl.Series | None:
+    """Return the time of each row, null where it is missing."""
+    if time is None:
+        if time_format is not None:
+            raise ValueError(
+                f"time must name a column where time_format is given: got {time_format!r} without"
+            )
+        return None
+    return frame.select(read_times(frame.lazy(), time, time_format)).to_series()
+
+
+def _start(
+    cut: Any, frame: pl.DataFrame, time: str, time_format: str | None, dtype: pl.DataType
+) -> pl.Series:
     """Return the cut as a series of one, to compare with times of this type."""
     try:
+        if isinstance(cut, str) and frame.schema[time] == pl.String:
+            written = pl.DataFrame({time: [cut]})
+            start = written.select(read_times(frame.lazy(), time, time_format)).to_series()
+            if start.null_count() == 0:
+                return start
         if isinstance(cut, str) and dtype.is_temporal():
             cut = datetime.fromisoformat(cut)
         moment = pl.Series([cut])
         if moment.dtype.is_numeric() and dtype.is_numeric():
             return moment
-        if moment.dtype == pl.String or (moment.dtype.is_temporal() and dtype.is_temporal()):
+        zoned = [getattr(kind, "time_zone", None) is not None for kind in (moment.dtype, dtype)]
+        comparable = moment.dtype.is_temporal() and dtype.is_temporal() and zoned != [True, False]
+        if moment.dtype == pl.String or comparable:
             return moment.cast(dtype)
     except (pl.exceptions.PolarsError, TypeError, ValueError):
         pass
@@ -286,16 +328,14 @@ def _moment(cut: Any, dtype: pl.DataType) -> pl.Series:
     )
 
 
-def _events(frame: pl.DataFrame, columns: Columns) -> pl.DataFrame:
-    """Return the complete rows: the columns by role, and `row`, the row number in the table."""
+def events_of(
+    frame: pl.DataFrame, columns: Columns, moments: pl.Series | None = None
+) -> pl.DataFrame:
+    """Return the complete rows in order of time: their columns, and `row`, the number of each."""
     named = {role: frame[name] for role, name in columns.items() if name is not None}
+    if moments is not None:
+        named["time"] = moments
     events = pl.DataFrame(named).with_row_index("row")
     gaps = [missing(role, events.schema[role]) for role in named]
-    return events.filter(~pl.any_horizontal(gaps))
-
-
-def _in_time(events: pl.DataFrame) -> pl.DataFrame:
-    if "time" not in events.columns:
-        return events
-    events = events.with_columns(comparable_times(events.lazy(), "time"))
-    return events.sort("time", maintain_order=True)
+    events = events.filter(~pl.any_horizontal(gaps))
+    return events if moments is None else events.sort("time", maintain_order=True)

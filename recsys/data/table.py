@@ -92,18 +92,6 @@ def missing(column: str, dtype: pl.DataType) -> pl.Expr:
     return values.is_null()
 
 
-def comparable_times(frame: pl.LazyFrame, column: str) -> pl.Expr:
-    """Return the times as numbers if they are text that holds numbers throughout, else as is."""
-    times = pl.col(column)
-    if frame.collect_schema()[column] == pl.String:
-        for number in (pl.Int64, pl.Float64):
-            parsed = times.cast(number, strict=False)
-            strays = (parsed.is_null() & times.is_not_null()).any()
-            if not frame.select(strays).collect(engine="streaming").item():
-                return parsed
-    return times
-
-
 def _lazy(source: Source, name: str) -> pl.LazyFrame:
     if isinstance(source, pl.LazyFrame):
         return source

@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from recsys.data.split import leave_last
+from recsys.data.split import events_of, hold_back, moments_of, quota_of
 from recsys.data.table import Source, missing, open_table, readable
 from sparsenum._check import whole
 
@@ -14,7 +14,13 @@ LEAST_RISING, MOST_RISING = 0.3, 0.7
 
 
 def pairs_to_choose_by(
-    source: Source, *, user: str, item: str, time: str | None = None, seed: int = 0
+    source: Source,
+    *,
+    user: str,
+    item: str,
+    time: str | None = None,
+    time_format: str | None = None,
+    seed: int = 0,
 ) -> tuple[pl.DataFrame, str]:
     """Return a tenth of the rows of users, and what tells which are the latest.
 
@@ -32,6 +38,8 @@ def pairs_to_choose_by(
         Columns of ids.
     time : str, optional
         Column of times.
+    time_format : str, optional
+        How times are written; by default it is found, or the table refused.
     seed : int, default 0
         Of the lot.
 
@@ -61,13 +69,19 @@ def pairs_to_choose_by(
         whole=pl.col("len") * FRACTION >= 1,
         asked=pl.Series(drawn) < pl.col("len") * FRACTION,
     )
-    mixed = frame[rng.permutation(frame.height)]
+    mixed = rng.permutation(frame.height)
+    # A format found in all rows may be in doubt in those of some users.
+    moments = moments_of(frame, time, time_format)
     held = []
-    for is_late, rows, when in ((True, frame, time), (False, mixed, None)):
-        for many, quota in ((True, {"fraction": FRACTION}), (False, {"k": 1})):
+    for is_late in (True, False):
+        rows = frame if is_late else frame[mixed]
+        for many, quota in ((True, quota_of(1, FRACTION)), (False, quota_of(1, None))):
             wanted = users.filter("asked", late=is_late, whole=many)[user]
-            some = rows.filter(pl.col(user).is_in(wanted.implode()))
-            held.append(leave_last(some, user=user, item=item, time=when, **quota)[1])
+            chosen = rows[user].is_in(wanted.implode())
+            some = rows.filter(chosen)
+            when = moments.filter(chosen) if is_late and moments is not None else None
+            events = events_of(some, columns if is_late else columns | {"time": None}, when)
+            held.append(hold_back(some, columns, events, quota)[1])
     return pl.concat(held), "time" if time is not None else "order" if in_order else "lot"
 
 

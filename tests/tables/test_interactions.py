@@ -202,7 +202,6 @@ def test_text_files_keep_leading_zeros_and_count_what_is_no_number(tmp_path):
         (["9", "10"], 2.0),
         (["9.5", "10"], 2.0),
         (["2024-01-09", "2023-12-10"], 1.0),
-        (["9", "10 o'clock"], 1.0),
         (["5", "5"], 2.0),
     ],
 )

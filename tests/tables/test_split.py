@@ -199,7 +199,7 @@ def test_cuts_of_every_type(times, cut):
 
 
 @pytest.mark.parametrize(
-    ("times", "cut"), [([1, 2], "noon"), ([1, 2], day), ([day, day], 5), (["a", "b"], 5)]
+    ("times", "cut"), [([1, 2], "noon"), ([1, 2], day), ([day, day], 5), (["2020-01-01"] * 2, 5)]
 )
 def test_cuts_that_are_no_moments_are_refused(times, cut):
     frame = pl.DataFrame({"user": [1, 1], "item": [1, 2], "time": times})
