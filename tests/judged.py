@@ -3,17 +3,31 @@
 import numpy as np
 import polars as pl
 
-from recsys import EASE, SANSA, ItemKNN, Popularity, SparseALS, SparseMF
+from recsys import (
+    EASE,
+    SANSA,
+    Interactions,
+    ItemBlend,
+    ItemKNN,
+    LightGCN,
+    Popularity,
+    SparseALS,
+    SparseMF,
+    dense_mf,
+)
 
 NAMES = {"user": "user", "item": "item"}
 MAKERS = {
     "dsl": lambda: SparseMF(budget="30%", dim=16, epochs=4),
     "static": lambda: SparseMF(budget="30%", dim=16, epochs=4, recipe="static"),
+    "dense": lambda: dense_mf(judged(), budget="30%", dim=16, epochs=4),
     "als": lambda: SparseALS(budget="30%", dim=16, epochs=3, polish=2),
+    "lightgcn": lambda: LightGCN(budget="30%", dim=16, epochs=4),
     "popularity": Popularity,
     "itemknn": lambda: ItemKNN(neighbours=5),
     "ease": lambda: EASE(budget="20%"),
     "sansa": lambda: SANSA(budget="20%"),
+    "blend": lambda: ItemBlend(budget=300, trials=3),
 }
 N_USERS, N_ITEMS = 300, 25
 
@@ -38,3 +52,8 @@ def all_pairs():
     # User -1 takes everything, user -2 one item.
     special = pl.DataFrame({"user": [-1] * N_ITEMS + [-2], "item": [*range(N_ITEMS), 3]})
     return pl.concat([random_pairs(0), special])
+
+
+def judged():
+    """The table that models are judged on, read."""
+    return Interactions.read(all_pairs(), **NAMES)

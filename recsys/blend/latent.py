@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from recsys.blend import _cpu_latent
 from recsys.blend.cooccurrence import Pulls
+from recsys.scores.factor_scores import rows_times
 from sparsenum._threads import by_rows
 from sparsenum.sparse import CSR, rows_times_sparse, transpose
 from sparsenum.sparse.formats import index_type
@@ -196,7 +197,7 @@ def _refitted(pulls: Pulls, V: CSR, fraction: float, rule: LatentRule) -> CSR:
                 new.indices,
                 new.data,
                 np.uint64(first + rows.start),
-                Y[rows] @ half,
+                rows_times(Y[rows], half),
                 H,
                 fraction,
                 np.float32(TOLERANCE),

@@ -85,7 +85,7 @@ def rank(
             np.stack(
                 [
                     n_hits / counts[rows],
-                    hits @ discount / ideal[capped],
+                    (hits * discount).sum(axis=1) / ideal[capped],
                     n_hits / capped,
                     n_hits > 0,
                     1.0 / first,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from recsys.data.interactions import Interactions
 from recsys.data.table import Source
 from recsys.factors.sparse_mf import SparseMF
+from recsys.scores.factor_scores import FactorScores, full_rows
 from recsys.training import _cpu as _cpu_training
 from recsys.training import loop as dsl
 from recsys.training.checkpoint import Checkpoints, noted, resumed
@@ -42,7 +43,7 @@ class LightGCN(SparseMF):
 
     Sparsity ends with the first layer: P E is dense, in training (some six tables of activations
     and gradients of that size) and in serving. The budget is that of the file, not of memory.
-    It is trained and ranked on the CPU.
+    It is trained on the CPU.
 
     Parameters
     ----------
@@ -139,9 +140,9 @@ class LightGCN(SparseMF):
         return whole(self.layers, "layers", upper=MAX_LAYERS)
 
     @property
-    def scorer(self) -> "DenseScores":
+    def scorer(self) -> FactorScores:
         """What gives scores: the ego table is propagated at the first use, and the result kept."""
-        kept: tuple[CSR, DenseScores] | None = getattr(self, "_served", None)
+        kept: tuple[CSR, FactorScores] | None = getattr(self, "_served", None)
         if kept is None or kept[0] is not self.user_table_:
             graph = Graph.of(self.seen_, self._layers())
             kept = self.user_table_, graph.scorer(self.user_table_, self.item_table_)
@@ -200,29 +201,11 @@ class Graph(NamedTuple):
             total /= np.float32(self.layers + 1)
         return sums
 
-    def scorer(self, users: CSR, items: CSR) -> "DenseScores":
+    def scorer(self, users: CSR, items: CSR) -> FactorScores:
         """Return the scores that sparse ego tables lead to."""
-        return DenseScores(*self.propagate(users.to_dense(), items.to_dense()))
-
-
-class DenseScores:
-    """Scores from two dense tables."""
-
-    def __init__(self, users: Dense, items: Dense) -> None:
-        self.users, self.items = users, items
-
-    def __call__(self, rows: NDArray[np.int64]) -> Dense:
-        """Return the scores of all items for some users, shape (len(rows), n_items)."""
-        return np.asarray(self.users[rows] @ self.items.T, np.float32)
-
-    def parts(self, user: int, item: int) -> tuple[NDArray[np.int64], Dense]:
-        """Return all columns, and the products of their weights."""
-        return np.arange(self.users.shape[1]), self.users[user] * self.items[item]
-
-    def cosines(self, item: int) -> Dense:
-        """Return the cosine of each item's row with that of one."""
-        norms = np.maximum(np.linalg.norm(self.items, axis=1), np.finfo(np.float32).tiny)
-        return np.asarray(self.items @ self.items[item] / norms / norms[item], np.float32)
+        return FactorScores(
+            *(full_rows(side) for side in self.propagate(users.to_dense(), items.to_dense()))
+        )
 
 
 def train(

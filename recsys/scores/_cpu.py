@@ -2,9 +2,47 @@
 
 import numpy as np
 
-from sparsenum._numba import kernel
+from sparsenum._numba import formula, kernel
 
-__all__ = ["best_touched", "hide_tile", "merge_tile", "score_tile"]
+__all__ = [
+    "hide_tile",
+    "merge_tile",
+    "merge_touched",
+    "rows_times",
+    "score_tile",
+    "score_touched",
+]
+
+
+@formula
+def rows_times(X, M, Y):
+    """Add X M to Y, four rows at a time; len(X) is a multiple of four.
+
+    Sums go in the order they are written in, the same for each row, so equal rows of X give rows
+    of Y that are equal to the bit wherever they stand.
+    """
+    rest = M.shape[0] - M.shape[0] % 4
+    for r in range(0, X.shape[0], 4):
+        xa, xb, xc, xd = X[r], X[r + 1], X[r + 2], X[r + 3]
+        ya, yb, yc, yd = Y[r], Y[r + 1], Y[r + 2], Y[r + 3]
+        for k in range(0, rest, 4):
+            m0, m1, m2, m3 = M[k], M[k + 1], M[k + 2], M[k + 3]
+            a0, a1, a2, a3 = xa[k], xa[k + 1], xa[k + 2], xa[k + 3]
+            b0, b1, b2, b3 = xb[k], xb[k + 1], xb[k + 2], xb[k + 3]
+            c0, c1, c2, c3 = xc[k], xc[k + 1], xc[k + 2], xc[k + 3]
+            d0, d1, d2, d3 = xd[k], xd[k + 1], xd[k + 2], xd[k + 3]
+            for t in range(M.shape[1]):
+                ya[t] = ya[t] + a0 * m0[t] + a1 * m1[t] + a2 * m2[t] + a3 * m3[t]
+                yb[t] = yb[t] + b0 * m0[t] + b1 * m1[t] + b2 * m2[t] + b3 * m3[t]
+                yc[t] = yc[t] + c0 * m0[t] + c1 * m1[t] + c2 * m2[t] + c3 * m3[t]
+                yd[t] = yd[t] + d0 * m0[t] + d1 * m1[t] + d2 * m2[t] + d3 * m3[t]
+        for k in range(rest, M.shape[0]):
+            m, a, b, c, d = M[k], xa[k], xb[k], xc[k], xd[k]
+            for t in range(M.shape[1]):
+                ya[t] += a * m[t]
+                yb[t] += b * m[t]
+                yc[t] += c * m[t]
+                yd[t] += d * m[t]
 
 
 @kernel
@@ -117,17 +155,14 @@ def row_dot(indptr, indices, data, row, x):
 
 
 @kernel
-def best_touched(
-    rows, taken, hidden, graph, table, place, items, vectors, ends, touched, sums, words, lists
-):
-    """List the best of the items that graph rows of what users took touch, and their places.
+def score_touched(rows, taken, hidden, graph, table, place, vectors, sums, words, found):
+    """Score the items that graph rows of what users took touch, by place.
 
-    Tables are (indptr, indices, data); row i of vectors, ends and lists is that of user rows[i].
-    Items hidden from a user count as touched, with no score. sums and words come and stay zero.
+    Tables are (indptr, indices, data); row i of vectors is that of user rows[i]. Items hidden from
+    a user count as touched, with no score. found holds where the items of each user end, their
+    places and their scores. sums and words come and stay zero.
     """
-    indices, values = lists
-    numbers, scores = np.empty(sums.size, np.uint32), np.empty((sums.size, 1), np.float32)
-    worst = np.empty(1, np.float32)
+    ends, touched, scores = found
     stop = np.uint64(0)
     for i in range(rows.size):
         first, own = stop, range(taken[0][rows[i]], taken[0][rows[i] + 1])
@@ -141,12 +176,22 @@ def best_touched(
         stop = collect(words, touched, first)
         ends[i + 1] = stop
         weight = np.float32(1 / np.sqrt(max(len(own), 1)))
-        n_touched = stop - first
-        for q in range(n_touched):
-            at = touched[first + q]
+        for q in range(first, stop):
+            at = touched[q]
             product = row_dot(table[0], table[1], table[2], at, vectors[i])
-            scores[q, 0] = weight * sums[at] + product
-            numbers[q] = items[at]
+            scores[q] = weight * sums[at] + product
             sums[at] = np.float32(0)
+
+
+@kernel
+def merge_touched(found, items, lists):
+    """Merge the scores of touched places into the lists of users; items holds what is where."""
+    ends, touched, scores = found
+    indices, values = lists
+    worst = np.empty(1, np.float32)
+    for i in range(ends.size - 1):
+        first, stop = ends[i], ends[i + 1]
         worst[0] = values[i, values.shape[1] - 1]
-        merge_tile(scores[:n_touched], numbers, worst, indices[i : i + 1], values[i : i + 1])
+        own, numbers = scores[first:stop], items[touched[first:stop]]
+        Y = own.reshape((own.size, 1))
+        merge_tile(Y, numbers, worst, indices[i : i + 1], values[i : i + 1])

@@ -233,6 +233,25 @@ def score(table: CSR, first: int, X: NDArray[np.float32], out: NDArray[np.float3
     _cpu_rank.score_tile(table.indptr, table.indices, table.data, np.uint64(first), X, out)
 
 
+def rows_times(X: NDArray[np.float32], M: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the product X M, of which a row never depends on the other rows of X.
+
+    A BLAS may add up equal rows in another order at another place, which changes their last bits.
+    """
+    padded = np.zeros((-(-len(X) // 4) * 4, X.shape[1]), np.float32)
+    padded[: len(X)] = X
+    product = np.zeros((len(padded), M.shape[1]), np.float32)
+    _cpu_rank.rows_times(padded, np.ascontiguousarray(M), product)
+    return product[: len(X)]
+
+
+def full_rows(table: NDArray[np.float32]) -> CSR:
+    """Return a dense table as one with all of its places."""
+    n, dim = table.shape
+    columns = np.tile(np.arange(dim, dtype=np.uint16), n)
+    return CSR(np.arange(n + 1, dtype=np.uint64) * np.uint64(dim), columns, table.ravel(), (n, dim))
+
+
 def slack(longest: int) -> np.float32:
     """Return by how much rounding may lift a score of so many terms above the product of norms."""
     return np.float32(1 + (longest + 8) * 2.0**-22)

@@ -1,16 +1,25 @@
 """Scores of histories from a graph of items, factors of items, or both, and the best of them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.scores import _cpu as _cpu_rank
 from recsys.scores import factor_scores as factors
-from recsys.scores.factor_scores import Ranked, no_lists, score, search, slack, take_rows
+from recsys.scores.factor_scores import (
+    Ranked,
+    no_lists,
+    rows_times,
+    score,
+    search,
+    slack,
+    take_rows,
+)
 from sparsenum.sparse import CSR, ELL, rows_times_sparse, spmv
 
 USERS = 4096  # users whose vectors are held at a time, at most
@@ -93,20 +102,12 @@ class ItemTables:
         return row
 
     def vectors(self, taken: CSR) -> NDArray[np.float32]:
-        """Return the vectors of users with these histories, as many as the width demands.
-
-        Rows are added up to full blocks: so a vector never depends on company.
-        """
-        rows = -taken.shape[0] % factors.WIDTH + taken.shape[0]
+        """Return the vectors of users with these histories; none depends on company."""
         if self.factors is None:
-            return np.zeros((rows, 1), np.float32)
-        sums = np.zeros((rows, self.factors.table.shape[1]), np.float32)
+            return np.zeros((taken.shape[0], 1), np.float32)
         weighted = taken.with_data(_weights(taken) * self.factors.source_scale[taken.indices])
-        sums[: taken.shape[0]] = rows_times_sparse(weighted, self.factors.table, 0, taken.shape[0])
-        for start in range(0, rows, factors.WIDTH):
-            block = slice(start, start + factors.WIDTH)
-            sums[block] = sums[block] @ self.factors.user_map.T
-        return sums
+        sums = rows_times_sparse(weighted, self.factors.table, 0, taken.shape[0])
+        return rows_times(sums, self.factors.user_map.T)
 
 
 class HistoryScores:
@@ -126,18 +127,21 @@ class HistoryScores:
 
     def __call__(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the scores of all items for some users, shape (len(rows), n_items)."""
-        taken, ranked = take_rows(self.taken, rows), self.tables.ranked
-        graph = self.tables.edges
-        out: NDArray[np.float32] = rows_times_sparse(
-            taken.with_data(_weights(taken)), graph, 0, rows.size
-        )
-        vectors = self.tables.vectors(taken)
+        ranked = self.tables.ranked
+        out = np.empty((rows.size, self.shape[1]), np.float32)
         tile = np.empty((self.shape[1], factors.WIDTH), np.float32)
-        for start in range(0, rows.size, factors.WIDTH):
-            block = out[start : start + factors.WIDTH]
-            X = np.ascontiguousarray(vectors[start : start + factors.WIDTH].T)
-            score(ranked.table, 0, X, tile)
-            block += tile[ranked.place, : block.shape[0]].T
+        nothing = _empty(self.shape)
+        for some, reach in self._blocks(rows, nothing, self.shape[1]):
+            block = out[some]
+            vectors = self.tables.vectors(take_rows(self.taken, rows[some]))
+            for start in range(0, len(block), factors.WIDTH):
+                part = block[start : start + factors.WIDTH]
+                score(ranked.table, 0, _columns(vectors[start : start + factors.WIDTH]), tile)
+                part[:] = tile[ranked.place, : len(part)].T
+            # What the graph touches is scored by the kernel that lists it, to the same bits.
+            found = self._touched(rows[some], reach, nothing, ranked, vectors)
+            user = np.repeat(np.arange(len(block)), found.barred.row_counts)
+            block[user, ranked.items[found.places]] = found.scores
         return out
 
     def contributions(
@@ -161,7 +165,7 @@ class HistoryScores:
         by_graph = weights * _column(take_rows(self.tables.edges, taken), item)
         by_factors = np.zeros(taken.size, np.float32)
         if (of := self.tables.factors) is not None:
-            target = take_rows(of.table, np.array([item])).to_dense()[0] @ of.user_map
+            target = rows_times(take_rows(of.table, np.array([item])).to_dense(), of.user_map)[0]
             target *= of.target_scale[item]
             products = spmv(take_rows(of.table, taken), target).astype(np.float32)
             by_factors = weights * of.source_scale[taken] * products
@@ -196,13 +200,17 @@ class HistoryScores:
         if permitted is not None:
             ranked = ranked.only(permitted)
         lists = no_lists(rows.size, k, self.shape[1])
-        reach = self._reach(rows, hidden, ranked.items.size)
+        for some, reach in self._blocks(rows, hidden, ranked.items.size):
+            part = ELL(lists.indices[some], lists.data[some], self.shape[1])
+            self._best(rows[some], reach, hidden, ranked, part)
+        return lists
+
+    def _blocks(self, rows: NDArray[np.int64], hidden: CSR, n: int) -> Iterator[tuple[slice, int]]:
+        """Yield blocks of users, and how many of n items are touched for them at most."""
+        reach = self._reach(rows, hidden, n)
         full = np.cumsum(reach + PLACES // USERS) // PLACES
         for start, stop in pairwise([0, *np.flatnonzero(np.diff(full)) + 1, rows.size]):
-            some = slice(start, stop)
-            part = ELL(lists.indices[some], lists.data[some], self.shape[1])
-            self._best(rows[some], int(reach[some].sum()), hidden, ranked, part)
-        return lists
+            yield slice(start, stop), int(reach[start:stop].sum())
 
     def _reach(self, rows: NDArray[np.int64], hidden: CSR, n: int) -> NDArray[np.int64]:
         """Return how many of n items the graph touches or are hidden, at most, for each user."""
@@ -215,16 +223,13 @@ class HistoryScores:
         self, rows: NDArray[np.int64], reach: int, hidden: CSR, ranked: Ranked, lists: ELL
     ) -> None:
         vectors = self.tables.vectors(take_rows(self.taken, rows))
-        barred = self._touched(rows, reach, hidden, ranked, vectors, lists)
+        found = self._touched(rows, reach, hidden, ranked, vectors)
+        _cpu_rank.merge_touched(
+            (found.ends, found.places, found.scores), ranked.items, (lists.indices, lists.data)
+        )
         longest = int(ranked.table.row_counts.max(initial=0))
-        sizes = np.sqrt(np.square(vectors[: rows.size]).sum(axis=1)) * slack(longest)
-
-        def expand(lanes: NDArray[np.int64]) -> NDArray[np.float32]:
-            block = np.zeros((vectors.shape[1], factors.WIDTH), np.float32)
-            block[:, : lanes.size] = vectors[lanes].T
-            return block
-
-        search(ranked, expand, sizes, barred, lists)
+        sizes = np.sqrt(np.square(vectors).sum(axis=1)) * slack(longest)
+        search(ranked, lambda lanes: _columns(vectors[lanes]), sizes, found.barred, lists)
 
     def _touched(
         self,
@@ -233,29 +238,47 @@ class HistoryScores:
         hidden: CSR,
         ranked: Ranked,
         vectors: NDArray[np.float32],
-        lists: ELL,
-    ) -> CSR:
-        """List the best items that the graph touches; return the places of these and the hidden."""
-        graph, n = self.tables.edges, ranked.items.size
+    ) -> "Touched":
+        """Return the scores of the items that the graph touches, and no score for the hidden."""
+        n = ranked.items.size
         ends = np.zeros(rows.size + 1, np.uint64)
-        touched = np.empty(reach, np.uint32)
-        _cpu_rank.best_touched(
+        places, scores = np.empty(reach, np.uint32), np.empty(reach, np.float32)
+        _cpu_rank.score_touched(
             rows,
             (self.taken.indptr, self.taken.indices),
             (hidden.indptr, hidden.indices),
-            _parts(graph),
+            _parts(self.tables.edges),
             _parts(ranked.table),
             ranked.place,
-            ranked.items,
             vectors,
-            ends,
-            touched,
             np.zeros(n, np.float32),
             np.zeros(n // 64 + 1, np.uint64),
-            (lists.indices, lists.data),
+            (ends, places, scores),
         )
-        touched = touched[: int(ends[-1])]
-        return CSR(ends, touched, np.empty(0, np.float32), (rows.size, n))
+        n_found = int(ends[-1])
+        return Touched(ends, places[:n_found], scores[:n_found], n)
+
+
+class Touched(NamedTuple):
+    """Items that are scored one by one: where those of each user end, their places and scores."""
+
+    ends: NDArray[np.uint64]
+    places: NDArray[np.uint32]
+    scores: NDArray[np.float32]
+    n: int
+
+    @property
+    def barred(self) -> CSR:
+        """Their places as rows of a table: what a search of all others must leave out."""
+        shape = self.ends.size - 1, self.n
+        return CSR(self.ends, self.places, np.empty(0, np.float32), shape)
+
+
+def _columns(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return vectors of up to WIDTH users as columns of a dense block, (dim, WIDTH)."""
+    block = np.zeros((vectors.shape[1], factors.WIDTH), np.float32)
+    block[:, : len(vectors)] = vectors.T
+    return block
 
 
 def _weights(taken: CSR) -> NDArray[np.float32]:

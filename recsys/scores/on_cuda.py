@@ -102,7 +102,7 @@ class DeviceScores:
         """Return the vectors of some users as columns, shape (dim, len(rows))."""
         if isinstance(self.scores, HistoryScores):
             taken = take_rows(self.scores.taken, rows)
-            return device.to_device(self.scores.tables.vectors(taken)[: rows.size].T, np.float32)
+            return device.to_device(self.scores.tables.vectors(taken).T, np.float32)
         X = device.empty((self.dim, rows.size), np.float32)
         numbers = device.to_device(rows, np.uint32)
         _cuda_rank.expand[device.per_item(rows.size)](*self.users, numbers, X)
@@ -113,8 +113,8 @@ def on_device(scores: Any, model: str) -> DeviceScores:
     """Return what gives the same lists from a CUDA device."""
     if not isinstance(scores, FactorScores | HistoryScores):
         raise ValueError(
-            f"device must be 'cpu' for {model}: got 'cuda', which ranks by sparse tables of users "
-            "or histories only: SparseMF, SparseALS and ItemBlend"
+            f"device must be 'cpu' for {model}: got 'cuda', which ranks by tables of users or "
+            "histories only: SparseMF, SparseALS, LightGCN and ItemBlend"
         )
     return DeviceScores(scores)
 
