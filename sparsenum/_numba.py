@@ -2,8 +2,9 @@
 
 A kernel is a small jitted loop without checks. Three rules keep its numbers right:
 
-* a kernel calls kernels of its own file only, because numba's disk cache is keyed on the content
-  of that one file and would return stale results after a change elsewhere;
+* a kernel calls kernels of its own file, and those of `_formulas.py`, whose names carry a version,
+  because numba's disk cache is keyed on the content of one file and would return stale results
+  after a change elsewhere;
 * fast-math is this set and never ``True``, which would drop the guards against NaN and infinity;
 * options never depend on the environment (they are not part of numba's cache key), except for the
   cache itself: ``SPARSENUM_CACHE=0`` turns it off.
@@ -24,7 +25,7 @@ def kernel(function: F) -> F:
 
 
 def formula(function: F) -> F:
-    """Compile a scalar formula, for kernels of the same file, in the order it is written in."""
+    """Compile a scalar formula, to be called by kernels, in the order it is written in."""
     return _compile(function, {"contract"})
 
 

@@ -35,7 +35,7 @@ def fill_sides(order, pattern, users, cursor, holders, reach):
 
 
 @kernel
-def lot(x, y):
+def hash_pair(x, y):
     """Return 32 bits that look random and depend on the pair alone."""
     z = (np.uint64(x) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15) ^ np.uint64(y)
     z = (z ^ (z >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -54,14 +54,14 @@ def meet(target, users, items, weight, limits, reach, shared, met):
     p, last = items[0][target], items[0][target + np.uint32(1)]
     skip = np.uint64(1) + reach // limits[0]
     if skip > 1:
-        p += lot(target, 0) % skip
+        p += hash_pair(target, 0) % skip
     while p < last:
         user = items[1][p]
         p += skip
         q, stop = users[0][user], users[0][user + np.uint32(1)]
         step = np.uint64(1) + (stop - q - np.uint64(1)) // limits[1]
         if step > 1:
-            q += lot(user, target) % step
+            q += hash_pair(user, target) % step
         share = weight[user] * np.float32(skip * step)
         while q < stop:
             item = users[1][q]

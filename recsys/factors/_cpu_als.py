@@ -9,7 +9,8 @@ import math
 
 import numpy as np
 
-from sparsenum._numba import formula, kernel
+from sparsenum._formulas import add_v1, dot_v1, draw_v1, softplus_v1
+from sparsenum._numba import kernel
 
 __all__ = ["add_gram", "polish_users", "solve_rows"]
 
@@ -18,45 +19,13 @@ BEYOND = 60.0  # exponents above are cut off
 NEGLIGIBLE = 1e-4  # slopes below are left out
 
 
-@formula
-def mixed(seed, x, y):
-    """Return a 64-bit hash of (seed, x, y): a random number that does not depend on any order."""
-    z = np.uint64(seed) ^ (np.uint64(x) << np.uint64(32)) ^ np.uint64(y)
-    z = (z + np.uint64(0x9E3779B97F4A7C15)) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
-
-
-@formula
-def softplus(x):
-    """Return log(1 + exp(x)) without overflow."""
-    return math.log1p(math.exp(x)) if x < 30 else x
-
-
-@kernel
-def dot(indices, values, start, stop, dense):
-    """Return the product of a sparse row with a dense one."""
-    total = np.float32(0)
-    for p in range(start, stop):
-        total += values[p] * dense[indices[p]]
-    return total
-
-
-@kernel
-def add(indices, values, start, stop, factor, dense):
-    """Add a multiple of a sparse row to a dense one."""
-    for p in range(start, stop):
-        dense[indices[p]] += factor * values[p]
-
-
 @kernel
 def add_gram(table, gram):
     """Add V'V to a matrix (dim, dim), for a table V."""
     indptr, indices, data = table
     for r in range(indptr.size - 1):
         for p in range(indptr[r], indptr[r + 1]):
-            add(indices, data, indptr[r], indptr[r + 1], data[p], gram[indices[p]])
+            add_v1(indices, data, indptr[r], indptr[r + 1], data[p], gram[indices[p]])
 
 
 @kernel
@@ -69,10 +38,10 @@ def weigh_gains(events, r, table, other, gram, reg, row, gain):
     curvature = np.empty_like(gain)
     for j in range(gain.size):
         gain[j], curvature[j] = np.float32(0), gram[j, j] + reg
-    add(indices, data, first, last, np.float32(1), row)
+    add_v1(indices, data, first, last, np.float32(1), row)
     for e in range(taken[r], taken[r + 1]):
         i, c = items[e], extra[e]
-        score = dot(columns, values, starts[i], starts[i + 1], row)
+        score = dot_v1(columns, values, starts[i], starts[i + 1], row)
         slope = (np.float32(1) + c) * own[r] * factors[i] - c * score
         for p in range(starts[i], starts[i + 1]):
             gain[columns[p]] += slope * values[p]
@@ -244,28 +213,27 @@ def polish_users(order, taken, tables, squares, rule, n_drawn, seed, scratch):
             row[columns[p]] = values[p]
         best, rest, push = np.float32(-np.inf), np.float32(0), np.float32(0)
         for c in range(n_drawn):
-            lot = mixed(seed, u, c) >> np.uint64(32)
-            drawn[c] = (lot * np.uint64(n_items)) >> np.uint64(32)
+            drawn[c] = draw_v1(seed, u, c, n_items)
             i = drawn[c]
-            scores[c] = dot(indices, data, indptr[i], indptr[i + 1], row) * heat
+            scores[c] = dot_v1(indices, data, indptr[i], indptr[i + 1], row) * heat
             best = max(best, scores[c])
         for c in range(n_drawn):
             scores[c] = np.exp(scores[c] - best)
             rest += scores[c]
         for e in range(begins[u], begins[u + 1]):
             start, stop = indptr[items[e]], indptr[items[e] + 1]
-            score = dot(indices, data, start, stop, row) * heat
+            score = dot_v1(indices, data, start, stop, row) * heat
             own = np.exp(min(score - best, np.float32(BEYOND)))
-            total += softplus(math.log(rest) - (score - best))
+            total += softplus_v1(math.log(rest) - (score - best))
             pull = heat * rest / (rest + own)
             push += heat / (rest + own)
-            add(indices, data, start, stop, pull, slope)
+            add_v1(indices, data, start, stop, pull, slope)
             climb(indices, data, of_items, start, stop, pull, row, rate, decay)
         for c in range(n_drawn):
             weight = scores[c] * push
             if weight > NEGLIGIBLE:
                 start, stop = indptr[drawn[c]], indptr[drawn[c] + 1]
-                add(indices, data, start, stop, -weight, slope)
+                add_v1(indices, data, start, stop, -weight, slope)
                 climb(indices, data, of_items, start, stop, -weight, row, rate, decay)
         climb(columns, values, of_users, first, last, np.float32(1), slope, rate, decay)
         row[:], slope[:] = np.float32(0), np.float32(0)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from sparsenum._formulas import dot_v1
 from sparsenum._numba import formula, kernel
 
 __all__ = [
@@ -146,15 +147,6 @@ def collect(words, touched, first):
 
 
 @kernel
-def row_dot(indptr, indices, data, row, x):
-    """Return the product of a sparse row and a vector."""
-    total = np.float32(0)
-    for p in range(indptr[row], indptr[row + 1]):
-        total += data[p] * x[indices[p]]
-    return total
-
-
-@kernel
 def score_touched(rows, taken, hidden, graph, table, place, vectors, sums, words, found):
     """Score the items that graph rows of what users took touch, by place.
 
@@ -178,7 +170,8 @@ def score_touched(rows, taken, hidden, graph, table, place, vectors, sums, words
         weight = np.float32(1 / np.sqrt(max(len(own), 1)))
         for q in range(first, stop):
             at = touched[q]
-            product = row_dot(table[0], table[1], table[2], at, vectors[i])
+            start, end = table[0][at], table[0][at + 1]
+            product = dot_v1(table[1], table[2], start, end, vectors[i])
             scores[q] = weight * sums[at] + product
             sums[at] = np.float32(0)
 

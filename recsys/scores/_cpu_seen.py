@@ -2,29 +2,17 @@
 
 import numpy as np
 
+from sparsenum._formulas import contains_v1
 from sparsenum._numba import kernel
 
 __all__ = ["cut_waves", "hide_seen", "mark_seen", "sort_waves"]
 
 
 @kernel
-def contains(indices, start, stop, value):
-    """Return whether a sorted range of indices holds value."""
-    end = stop
-    while start < stop:
-        middle = (start + stop) >> np.uint64(1)
-        if indices[middle] < value:
-            start = middle + np.uint64(1)
-        else:
-            stop = middle
-    return start < end and indices[start] == value
-
-
-@kernel
 def mark_seen(indptr, indices, users, items, seen):
     """Write whether each (user, item) is among the sorted entries of the users' rows."""
     for e in range(users.size):
-        seen[e] = contains(indices, indptr[users[e]], indptr[users[e] + 1], items[e])
+        seen[e] = contains_v1(indices, indptr[users[e]], indptr[users[e] + 1], items[e])
 
 
 @kernel

@@ -9,25 +9,16 @@ import math
 
 import numpy as np
 
+from sparsenum._formulas import add_v1, contains_v1, dot_v1, draw_v1, softplus_v1
 from sparsenum._numba import formula, kernel
 
 __all__ = ["add_products", "add_slopes", "draw_all", "move_all", "note", "visit"]
 
 BPR, BCE, SOFTMAX, COSINE = 0, 1, 2, 3
 SGD, ADAGRAD, ADAM = 0, 1, 2
-REDRAWS = 5  # how often a negative that the user has taken is drawn anew
+REDRAWS = 5  # how often a negative that the user has taken is drawn again
 ADAM_MEAN, ADAM_SQUARE, ADAM_FLOOR = 0.9, 0.999, 1e-8
 SHORT = 1e-4  # added to squared lengths: a row of newborn zeros has no direction
-
-
-@formula
-def mixed(seed, x, y):
-    """Return a 64-bit hash of (seed, x, y): a random number that does not depend on any order."""
-    z = np.uint64(seed) ^ (np.uint64(x) << np.uint64(32)) ^ np.uint64(y)
-    z = (z + np.uint64(0x9E3779B97F4A7C15)) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
 
 
 @kernel
@@ -42,32 +33,12 @@ def owner(indptr, u, e):
 
 
 @kernel
-def contains(indices, start, stop, value):
-    """Return whether a sorted range of indices holds value."""
-    end = stop
-    while start < stop:
-        middle = (start + stop) >> np.uint64(1)
-        if indices[middle] < value:
-            start = middle + np.uint64(1)
-        else:
-            stop = middle
-    return start < end and indices[start] == value
-
-
-@formula
-def lot(seed, e, c, attempt, n_items):
-    """Return the item that falls to place c of interaction e, at some attempt."""
-    number = mixed(seed, e, c * (REDRAWS + 1) + attempt) >> np.uint64(32)
-    return np.uint32((number * np.uint64(n_items)) >> np.uint64(32))
-
-
-@kernel
 def draw(indices, start, stop, n_items, seed, e, candidates):
     """Write items that are not in indices[start:stop], if any is found, from candidates[1] on."""
     for c in range(1, candidates.size):
         for attempt in range(REDRAWS + 1):
-            candidates[c] = lot(seed, e, c, attempt, n_items)
-            if not contains(indices, start, stop, candidates[c]):
+            candidates[c] = draw_v1(seed, e, c * (REDRAWS + 1) + attempt, n_items)
+            if not contains_v1(indices, start, stop, candidates[c]):
                 break
 
 
@@ -89,15 +60,9 @@ def draw_unmarked(taken_by, u, n_items, seed, e, candidates):
     """Do as `draw` where taken_by[i] is u for all items of the user."""
     for c in range(1, candidates.size):
         for attempt in range(REDRAWS + 1):
-            candidates[c] = lot(seed, e, c, attempt, n_items)
+            candidates[c] = draw_v1(seed, e, c * (REDRAWS + 1) + attempt, n_items)
             if taken_by[candidates[c]] != u:
                 break
-
-
-@formula
-def softplus(x):
-    """Return log(1 + exp(x)) without overflow."""
-    return math.log1p(math.exp(x)) if x < 30 else x
 
 
 @formula
@@ -122,15 +87,15 @@ def derive(code, margin, weight, scores, slopes, asked):
             slopes[c] = share * sigmoid(behind)
             slopes[0] -= slopes[c]
             if asked:
-                total += share * softplus(behind)
+                total += share * softplus_v1(behind)
     elif code == BCE:
         slopes[0] = -sigmoid(-scores[0])
         if asked:
-            total = softplus(-scores[0])
+            total = softplus_v1(-scores[0])
         for c in range(1, n + 1):
             slopes[c] = share * sigmoid(scores[c])
             if asked:
-                total += share * softplus(scores[c])
+                total += share * softplus_v1(scores[c])
     elif code == SOFTMAX:
         best, rest = scores[0], np.float32(0)
         for c in range(1, n + 1):
@@ -150,22 +115,6 @@ def derive(code, margin, weight, scores, slopes, asked):
             slopes[c] = weight * share if beyond > 0 else np.float32(0)
             total += slopes[c] * max(beyond, np.float32(0))
     return total
-
-
-@kernel
-def dot(indices, values, start, stop, dense):
-    """Return the product of a sparse row with a dense one."""
-    total = np.float32(0)
-    for p in range(start, stop):
-        total += values[p] * dense[indices[p]]
-    return total
-
-
-@kernel
-def add(indices, values, start, stop, factor, dense):
-    """Add a multiple of a sparse row to a dense one."""
-    for p in range(start, stop):
-        dense[indices[p]] += factor * values[p]
 
 
 @kernel
@@ -236,7 +185,7 @@ def judge(loss, confidence, candidates, items, taste, length, scores, slopes, al
     own = np.float32(0)
     for c in range(candidates.size):
         i = candidates[c]
-        scores[c] = dot(v_ind, v_val, v_ptr[i], v_ptr[i + np.uint32(1)], taste)
+        scores[c] = dot_v1(v_ind, v_val, v_ptr[i], v_ptr[i + np.uint32(1)], taste)
     if code == COSINE:
         for c in range(candidates.size):
             i = candidates[c]
@@ -276,7 +225,7 @@ def visit(order, sampler, users, items, loss, optimizer, decay, scratch):
         start, stop = u_ptr[u], u_ptr[u + one]
         candidates[0] = taken[e]
         draw(taken, taken_ptr[u], taken_ptr[u + one], n_items, seed, e, candidates)
-        add(u_ind, u_val, start, stop, np.float32(1), taste)
+        add_v1(u_ind, u_val, start, stop, np.float32(1), taste)
         if loss[0] == COSINE:
             length = one_over_length(u_val, start, stop)
         if data[e] != amount:  # mostly all amounts are the same
@@ -289,7 +238,7 @@ def visit(order, sampler, users, items, loss, optimizer, decay, scratch):
         for c in range(n + 1):
             i = candidates[c]
             if slopes[c] != 0:
-                add(v_ind, v_val, v_ptr[i], v_ptr[i + one], slopes[c], contrast)
+                add_v1(v_ind, v_val, v_ptr[i], v_ptr[i + one], slopes[c], contrast)
         pull = decay + own
         alone = np.float32(1)
         move(u_ind, u_val, u_state, start, stop, pull, alone, contrast, code, rate, corrections)
@@ -333,7 +282,7 @@ def note(order, sampler, users, items, loss, first_item, stop_item, taste, chose
         if u != last:
             clear(u_ind, start, stop, taste)
             start, stop = u_ptr[u], u_ptr[u + one]
-            add(u_ind, u_val, start, stop, np.float32(1), taste)
+            add_v1(u_ind, u_val, start, stop, np.float32(1), taste)
             for p in range(taken_ptr[u], taken_ptr[u + one]):
                 taken_by[taken[p]] = u
             if loss[0] == COSINE:
@@ -366,7 +315,7 @@ def add_products(indptr, indices, slopes, users, first_user, first_item, gradien
         for p in range(indptr[row], indptr[row + 1]):
             i = np.int64(indices[p]) - first_item
             if 0 <= i < len(gradient):
-                add(u_ind, u_val, start, stop, slopes[p], gradient[i])
+                add_v1(u_ind, u_val, start, stop, slopes[p], gradient[i])
 
 
 @kernel
@@ -391,7 +340,7 @@ def add_slopes(order, sampler, users, items, user_slopes, item_slopes):
         behind = np.float32(0)
         for t in range(users.shape[1]):
             behind += users[u, t] * (items[j, t] - items[i, t])
-        total += softplus(behind)
+        total += softplus_v1(behind)
         pull = scale * np.log1p(data[e]) * sigmoid(behind)
         for t in range(users.shape[1]):
             user_slopes[u, t] += pull * (items[j, t] - items[i, t])

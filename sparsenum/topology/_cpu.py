@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from sparsenum._formulas import hash_v1
 from sparsenum._numba import kernel
 
 __all__ = [
@@ -18,23 +19,13 @@ __all__ = [
 
 
 @kernel
-def mixed(seed, x, y):
-    """Return a 64-bit hash of (seed, x, y): a random number that does not depend on any order."""
-    z = np.uint64(seed) ^ (np.uint64(x) << np.uint64(32)) ^ np.uint64(y)
-    z = (z + np.uint64(0x9E3779B97F4A7C15)) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
-
-
-@kernel
 def random_rows(indptr, n_cols, seed, indices):
     """Fill each row with distinct columns, sorted, every subset equally likely (Floyd's method)."""
     taken = np.zeros(n_cols, np.bool_)
     for i in range(indptr.size - 1):
         count = np.int64(indptr[i + 1] - indptr[i])
         for t in range(n_cols - count, n_cols):
-            column = np.int64(mixed(seed, i, t) % np.uint64(t + 1))
+            column = np.int64(hash_v1(seed, i, t) % np.uint64(t + 1))
             taken[t if taken[column] else column] = True
         p = indptr[i]
         for column in range(n_cols):
@@ -86,7 +77,7 @@ def weakest_in_groups(score, starts, quota, order, keep):
 
 @kernel
 def free_scores(block, first, indptr, indices, keep, seed):
-    """Rule the kept entries of rows first.. out of a block of scores, and draw lots among zeros.
+    """Rule the kept entries of rows first.. out of a block of scores, and order zeros at random.
 
     A zero becomes a random number below zero: it is taken only where nothing better is left.
     """
@@ -94,8 +85,8 @@ def free_scores(block, first, indptr, indices, keep, seed):
         row = first + i
         for column in range(block.shape[1]):
             if not block[i, column] > 0:
-                lot = np.float64(mixed(seed, row, column) >> np.uint64(11)) * 2.0**-53
-                block[i, column] = -1.0 - lot
+                drawn = np.float64(hash_v1(seed, row, column) >> np.uint64(11)) * 2.0**-53
+                block[i, column] = -1.0 - drawn
         for p in range(indptr[row], indptr[row + 1]):
             if keep[p]:
                 block[i, indices[p]] = -np.inf

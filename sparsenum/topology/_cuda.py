@@ -47,7 +47,7 @@ def wrapping(function):
 
 @formula
 @wrapping
-def mixed(seed, x, y):
+def hash_v1(seed, x, y):
     """Return a 64-bit hash of (seed, x, y): a random number that does not depend on any order."""
     z = seed ^ (np.uint64(x) << np.uint64(32)) ^ np.uint64(y)
     z = (z + np.uint64(0x9E3779B97F4A7C15)) * np.uint64(0xBF58476D1CE4E5B9)
@@ -208,7 +208,7 @@ def best_in_rows(block, first_row, starts, columns):
 
 @kernel(*(f"{f}[:,::1], i8, u8[::1], {i}[::1], u1[::1], u8" for f in FLOATS for i in INDICES))
 def free_scores(block, first, indptr, indices, kept, seed):
-    """Rule the kept entries of rows first.. out of a block of scores, and draw lots among zeros.
+    """Rule the kept entries of rows first.. out of a block of scores, and order zeros at random.
 
     A zero becomes a random number below zero: it is taken only where nothing better is left.
     """
@@ -217,8 +217,8 @@ def free_scores(block, first, indptr, indices, kept, seed):
         row = first + i
         for column in range(lane, block.shape[1], LANES):
             if not block[i, column] > 0:
-                lot = np.float64(mixed(seed, row, column) >> np.uint64(11)) * 2.0**-53
-                block[i, column] = -1.0 - lot
+                drawn = np.float64(hash_v1(seed, row, column) >> np.uint64(11)) * 2.0**-53
+                block[i, column] = -1.0 - drawn
         sync_lanes()
         for p in range(np.int64(indptr[row]) + lane, np.int64(indptr[row + 1]), LANES):
             if kept[p]:

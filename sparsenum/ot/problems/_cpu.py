@@ -7,12 +7,12 @@ import math
 
 import numpy as np
 
-from sparsenum._numba import formula, kernel
+from sparsenum._formulas import exp32_v1, exp_or_zero_v1, highest_v1
+from sparsenum._numba import kernel
 
 __all__ = [
     "anneal_stage",
     "assess",
-    "column_update",
     "count_narrow",
     "count_slack",
     "count_strong",
@@ -32,53 +32,6 @@ __all__ = [
 ]
 
 
-@formula
-def exp_v1(x):
-    """Return e^x for -700 <= x <= 0.3 within 4e-16, branch-free, so that loops vectorise."""
-    k = np.int32(x * 1.4426950408889634 - 0.5)
-    whole = np.float64(k)
-    r = (x - whole * 6.93147180369123816490e-01) - whole * 1.90821492927058770002e-10
-    p = 1.0 / 479001600.0
-    p = p * r + 1.0 / 39916800.0
-    p = p * r + 1.0 / 3628800.0
-    p = p * r + 1.0 / 362880.0
-    p = p * r + 1.0 / 40320.0
-    p = p * r + 1.0 / 5040.0
-    p = p * r + 1.0 / 720.0
-    p = p * r + 1.0 / 120.0
-    p = p * r + 1.0 / 24.0
-    p = p * r + 1.0 / 6.0
-    p = p * r + 0.5
-    p = p * r + 1.0
-    p = p * r + 1.0
-    bits = np.int64((np.int64(k) + np.int64(1023)) << np.int64(52))
-    return p * np.int64(bits).view(np.float64)
-
-
-@formula
-def exp_or_zero(x):
-    """Return e^x for x <= 0.3, cut to zero below e^-600 so that no denormal number appears."""
-    return exp_v1(x) if x > -600.0 else 0.0
-
-
-@kernel
-def highest(x, start, stop):
-    """Return the largest of x[start:stop], in four chains that do not wait for one another.
-
-    NaN forbids LLVM to reorder comparisons, so a plain maximum takes one latency an entry.
-    """
-    a = b = c = d = -np.inf
-    whole = start + (stop - start) // 4 * 4
-    for p in range(start, whole, 4):
-        a = max(a, x[p])
-        b = max(b, x[p + 1])
-        c = max(c, x[p + 2])
-        d = max(d, x[p + 3])
-    for p in range(whole, stop):
-        a = max(a, x[p])
-    return max(max(a, b), max(c, d))
-
-
 @kernel
 def row_update(M, a, g, reg, f, column_sums):
     """Set f so that the rows of P sum to a, and add up its columns, in one pass over M."""
@@ -88,31 +41,15 @@ def row_update(M, a, g, reg, f, column_sums):
     for i in range(n):
         for j in range(m):
             row[j] = (g[j] - M[i, j]) / reg
-        top = highest(row, 0, m)
+        top = highest_v1(row, 0, m)
         total = 0.0
         for j in range(m):
-            row[j] = exp_or_zero(row[j] - top)
+            row[j] = exp_or_zero_v1(row[j] - top)
             total += row[j]
         f[i] = reg * (math.log(a[i]) - top - math.log(total))
         share = a[i] / total
         for j in range(m):
             column_sums[j] += share * row[j]
-
-
-@kernel
-def column_update(M, b, f, reg, g):
-    """Set g so that the columns of P sum to b, safe where a column of P has underflowed."""
-    n, m = M.shape
-    top = np.full(m, -np.inf)
-    total = np.zeros(m)
-    for i in range(n):
-        for j in range(m):
-            top[j] = max(top[j], (f[i] - M[i, j]) / reg)
-    for i in range(n):
-        for j in range(m):
-            total[j] += exp_or_zero((f[i] - M[i, j]) / reg - top[j])
-    for j in range(m):
-        g[j] = reg * (math.log(b[j]) - top[j] - math.log(total[j]))
 
 
 @kernel
@@ -124,7 +61,7 @@ def plan_sums(M, f, g, reg, row_sums, column_sums):
     for i in range(n):
         total = 0.0
         for j in range(m):
-            row[j] = exp_or_zero((f[i] + g[j] - M[i, j]) / reg)
+            row[j] = exp_or_zero_v1((f[i] + g[j] - M[i, j]) / reg)
             total += row[j]
         row_sums[i] = total
         for j in range(m):
@@ -137,7 +74,7 @@ def plan(M, f, g, reg, P):
     n, m = M.shape
     for i in range(n):
         for j in range(m):
-            P[i, j] = exp_or_zero((f[i] + g[j] - M[i, j]) / reg)
+            P[i, j] = exp_or_zero_v1((f[i] + g[j] - M[i, j]) / reg)
 
 
 @kernel
@@ -155,7 +92,7 @@ def assess(M, a, b, reg, f, g, sums):
             total = 0.0
             for j in range(m):
                 x = (f[k, i] + g[k, j] - M[k, i, j]) / reg[k]
-                row[j] = exp_or_zero(x)
+                row[j] = exp_or_zero_v1(x)
                 total += row[j]
                 linear += row[j] * M[k, i, j] if row[j] > 0.0 else 0.0
                 entropy += row[j] * x if row[j] > 0.0 else 0.0
@@ -178,7 +115,7 @@ def plans(M, f, g, reg, mass, P):
     for k in range(B):
         for i in range(n):
             for j in range(m):
-                P[k, i, j] = mass[k] * exp_or_zero((f[k, i] + g[k, j] - M[k, i, j]) / reg[k])
+                P[k, i, j] = mass[k] * exp_or_zero_v1((f[k, i] + g[k, j] - M[k, i, j]) / reg[k])
 
 
 @kernel
@@ -188,7 +125,7 @@ def scaled_plan(M, a, f, g, reg, Q):
     for i in range(n):
         root = math.sqrt(a[i])
         for j in range(m):
-            Q[i, j] = exp_or_zero((f[i] + g[j] - M[i, j]) / reg) / root
+            Q[i, j] = exp_or_zero_v1((f[i] + g[j] - M[i, j]) / reg) / root
 
 
 @kernel
@@ -205,24 +142,6 @@ def scaling_sweep(K, a, v, u, column_sums):
             column_sums[j] += u[i] * K[i, j]
 
 
-@formula
-def exp32_v1(x):
-    """Return e^x in float32 for -80 <= x <= 0 within 3e-7, as exp_v1 does."""
-    k = np.int32(x * np.float32(1.44269504) - np.float32(0.5))
-    whole = np.float32(k)
-    r = (x - whole * np.float32(0.693359375)) + whole * np.float32(2.12194440e-4)
-    p = np.float32(1.0 / 5040.0)
-    p = p * r + np.float32(1.0 / 720.0)
-    p = p * r + np.float32(1.0 / 120.0)
-    p = p * r + np.float32(1.0 / 24.0)
-    p = p * r + np.float32(1.0 / 6.0)
-    p = p * r + np.float32(0.5)
-    p = p * r + np.float32(1.0)
-    p = p * r + np.float32(1.0)
-    bits = np.int32((k + np.int32(127)) << np.int32(23))
-    return p * np.int32(bits).view(np.float32)
-
-
 @kernel
 def anneal_stage(M, a, g, reg, K, top, u, column_sums):
     """Write K = exp((g - M - top) / reg) in float32, top (n,) the row maxima of g - M.
@@ -237,7 +156,7 @@ def anneal_stage(M, a, g, reg, K, top, u, column_sums):
     for i in range(n):
         for j in range(m):
             row[j] = g[j] - M[i, j]
-        best = highest(row, 0, m)
+        best = highest_v1(row, 0, m)
         top[i] = best
         total = zero
         for j in range(m):
@@ -321,7 +240,7 @@ def support_plan(indptr, indices, cost, f, g, reg, P):
     """Write the entries of the plan on a support."""
     for i in range(f.size):
         for p in range(indptr[i], indptr[i + 1]):
-            P[p] = exp_or_zero((f[i] + g[indices[p]] - cost[p]) / reg)
+            P[p] = exp_or_zero_v1((f[i] + g[indices[p]] - cost[p]) / reg)
 
 
 @kernel
@@ -332,10 +251,10 @@ def support_row_update(indptr, indices, cost, a, g, reg, f, P, column_sums):
         start, stop = indptr[i], indptr[i + 1]
         for p in range(start, stop):
             P[p] = (g[indices[p]] - cost[p]) / reg
-        top = highest(P, np.int64(start), np.int64(stop))
+        top = highest_v1(P, np.int64(start), np.int64(stop))
         total = 0.0
         for p in range(start, stop):
-            P[p] = exp_or_zero(P[p] - top)
+            P[p] = exp_or_zero_v1(P[p] - top)
             total += P[p]
         f[i] = reg * (math.log(a[i]) - top - math.log(total))
         share = a[i] / total
@@ -355,10 +274,10 @@ def relaxed_row_update(indptr, indices, cost, a, g, reg, kappa, f, P, row_sums, 
         start, stop = indptr[i], indptr[i + 1]
         for p in range(start, stop):
             P[p] = (g[indices[p]] - cost[p]) / reg
-        top = highest(P, np.int64(start), np.int64(stop))
+        top = highest_v1(P, np.int64(start), np.int64(stop))
         total = 0.0
         for p in range(start, stop):
-            P[p] = exp_or_zero(P[p] - top)
+            P[p] = exp_or_zero_v1(P[p] - top)
             total += P[p]
         surplus = top + math.log(total)
         f[i] = reg * (math.log(a[i]) - kappa * surplus)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsenum._formulas import column_update_v1
 from sparsenum._threads import by_rows
 from sparsenum.ot.problems import _cpu
 from sparsenum.sparse import CSR
@@ -105,7 +106,7 @@ class Problem:
         if at.column_sums.min() > UNDERFLOW:
             return self.iterate(at.g + self.reg * np.log(self.b / at.column_sums))
         g = np.empty_like(at.g)
-        _cpu.column_update(self.M, self.b, at.f, self.reg, g)
+        column_update_v1(self.M, self.b, at.f, self.reg, g)
         return self.iterate(g)
 
     def row_costs(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:

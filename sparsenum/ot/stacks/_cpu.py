@@ -8,7 +8,8 @@ import math
 
 import numpy as np
 
-from sparsenum._numba import formula, kernel
+from sparsenum._formulas import column_update_v1, exp_or_zero_v1, highest_v1
+from sparsenum._numba import kernel
 
 __all__ = ["paced", "solve_stack"]
 
@@ -36,53 +37,6 @@ DENSE_ABOVE = 0.5  # share of entries that are not faint from which loops withou
 FAINT = 1e-20  # share of its row below which an entry of the plan does not enter the Hessian
 
 
-@formula
-def exp_v1(x):
-    """Return e^x for -700 <= x <= 0.3 within 4e-16, branch-free, so that loops vectorise."""
-    k = np.int32(x * 1.4426950408889634 - 0.5)
-    whole = np.float64(k)
-    r = (x - whole * 6.93147180369123816490e-01) - whole * 1.90821492927058770002e-10
-    p = 1.0 / 479001600.0
-    p = p * r + 1.0 / 39916800.0
-    p = p * r + 1.0 / 3628800.0
-    p = p * r + 1.0 / 362880.0
-    p = p * r + 1.0 / 40320.0
-    p = p * r + 1.0 / 5040.0
-    p = p * r + 1.0 / 720.0
-    p = p * r + 1.0 / 120.0
-    p = p * r + 1.0 / 24.0
-    p = p * r + 1.0 / 6.0
-    p = p * r + 0.5
-    p = p * r + 1.0
-    p = p * r + 1.0
-    bits = np.int64((np.int64(k) + np.int64(1023)) << np.int64(52))
-    return p * np.int64(bits).view(np.float64)
-
-
-@formula
-def exp_or_zero(x):
-    """Return e^x for x <= 0.3, cut to zero below e^-600 so that no denormal number appears."""
-    return exp_v1(x) if x > -600.0 else 0.0
-
-
-@kernel
-def highest(x, start, stop):
-    """Return the largest of x[start:stop], in four chains that do not wait for one another.
-
-    NaN forbids LLVM to reorder comparisons, so a plain maximum takes one latency an entry.
-    """
-    a = b = c = d = -np.inf
-    whole = start + (stop - start) // 4 * 4
-    for p in range(start, whole, 4):
-        a = max(a, x[p])
-        b = max(b, x[p + 1])
-        c = max(c, x[p + 2])
-        d = max(d, x[p + 3])
-    for p in range(whole, stop):
-        a = max(a, x[p])
-    return max(max(a, b), max(c, d))
-
-
 @kernel
 def iterate(C, a, b, psi, tau, phi, P, c):
     """Set phi so that the rows of P sum to a; write P and its column sums; return |c - b|_1."""
@@ -92,10 +46,10 @@ def iterate(C, a, b, psi, tau, phi, P, c):
     for i in range(n):
         for j in range(m):
             row[j] = (psi[j] - C[i, j]) / tau
-        top = highest(row, 0, m)
+        top = highest_v1(row, 0, m)
         total = 0.0
         for j in range(m):
-            row[j] = exp_or_zero(row[j] - top)
+            row[j] = exp_or_zero_v1(row[j] - top)
             total += row[j]
         phi[i] = tau * (math.log(a[i]) - top - math.log(total))
         share = a[i] / total
@@ -103,22 +57,6 @@ def iterate(C, a, b, psi, tau, phi, P, c):
             P[i, j] = share * row[j]
             c[j] += P[i, j]
     return np.abs(c - b).sum()
-
-
-@kernel
-def column_update(M, b, f, reg, g):
-    """Set g so that the columns of P sum to b, safe where a column of P has underflowed."""
-    n, m = M.shape
-    top = np.full(m, -np.inf)
-    total = np.zeros(m)
-    for i in range(n):
-        for j in range(m):
-            top[j] = max(top[j], (f[i] - M[i, j]) / reg)
-    for i in range(n):
-        for j in range(m):
-            total[j] += exp_or_zero((f[i] - M[i, j]) / reg - top[j])
-    for j in range(m):
-        g[j] = reg * (math.log(b[j]) - top[j] - math.log(total[j]))
 
 
 @kernel
@@ -158,7 +96,7 @@ def sweep(C, a, b, psi, tau, phi, P, c, error, goal, most):
             done += scale(P, a, b, c, v, goal, most - done)
             psi += tau * np.log(v)
         else:
-            column_update(C, b, phi, tau, psi)
+            column_update_v1(C, b, phi, tau, psi)
             done += 1
         error = iterate(C, a, b, psi, tau, phi, P, c)
     return done, error
