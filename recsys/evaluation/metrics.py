@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.scores import _cpu_seen as _cpu
+from recsys.evaluation import _cpu
 from recsys.scores.toplists import Scores, top_items
 from sparsenum.sparse import CSR
 

@@ -11,7 +11,7 @@ from recsys.data.interactions import Interactions
 from recsys.data.table import Source
 from recsys.factors.sparse_mf import SparseMF
 from recsys.scores.factor_scores import FactorScores, full_rows
-from recsys.training import _cpu as _cpu_training
+from recsys.training import _cpu
 from recsys.training import loop as dsl
 from recsys.training.checkpoint import Checkpoints, noted, resumed
 from recsys.training.exchange import Tables
@@ -257,7 +257,7 @@ def gradient_of_batch(
     """Return the loss of some interactions and its gradient for every place of the ego tables."""
     users, items = graph.propagate(*(table.weights.to_dense() for table in tables))
     slopes = np.zeros_like(users), np.zeros_like(items)
-    loss = _cpu_training.add_slopes(batch, samples.arrays(), users, items, *slopes)
+    loss = _cpu.add_slopes(batch, samples.arrays(), users, items, *slopes)
     return float(loss), graph.propagate(*slopes)
 
 
@@ -267,7 +267,7 @@ def descend_all(table: Table, gradient: Dense, rate: float, decay: float) -> Non
     rows = np.repeat(np.arange(weights.shape[0]), weights.row_counts)
     active = gradient[rows, weights.indices] + np.float32(decay) * weights.data
     rule = table.optimizer.constants(rate)
-    _cpu_training.move_all(weights.data, table.state, active, rule)
+    _cpu.move_all(weights.data, table.state, active, rule)
 
 
 def exchanged(weights: CSR, gradient: Dense, fraction: float, rng: np.random.Generator) -> Rewiring:

@@ -6,6 +6,7 @@ from sparsenum._formulas import dot_v1
 from sparsenum._numba import formula, kernel
 
 __all__ = [
+    "hide_seen",
     "hide_tile",
     "merge_tile",
     "merge_touched",
@@ -83,6 +84,14 @@ def hide_tile(indptr, indices, rows, first, Y):
         while start < end and indices[start] < first + Y.shape[0]:
             Y[indices[start] - first, t] = -np.inf
             start += np.uint64(1)
+
+
+@kernel
+def hide_seen(indptr, indices, rows, scores):
+    """Set the scores (b, n_items) of what user rows[t] has taken to minus infinity."""
+    for t in range(rows.size):
+        for p in range(indptr[rows[t]], indptr[rows[t] + 1]):
+            scores[t, indices[p]] = -np.inf
 
 
 @kernel

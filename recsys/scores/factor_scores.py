@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.scores import _cpu as _cpu_rank
+from recsys.scores import _cpu
 from sparsenum.sparse import CSR, ELL, spmv
 
 WIDTH = 128  # users scored side by side: always as many, so that a score never depends on company
@@ -197,8 +197,8 @@ def _look(
         items = ranked.items[first : first + TILE]
         tile = scores[: items.size]
         score(ranked.table, first, X, tile)
-        _cpu_rank.hide_tile(barred.indptr, barred.indices, lanes, np.uint64(first), tile)
-        _cpu_rank.merge_tile(tile, items, worst, indices, values)
+        _cpu.hide_tile(barred.indptr, barred.indices, lanes, np.uint64(first), tile)
+        _cpu.merge_tile(tile, items, worst, indices, values)
     lists.indices[lanes], lists.data[lanes] = indices, values
 
 
@@ -230,7 +230,7 @@ def take_rows(table: CSR, rows: NDArray[np.int64]) -> CSR:
 
 def score(table: CSR, first: int, X: NDArray[np.float32], out: NDArray[np.float32]) -> None:
     """Write the scores of the rows of a table from `first` on for a block of users."""
-    _cpu_rank.score_tile(table.indptr, table.indices, table.data, np.uint64(first), X, out)
+    _cpu.score_tile(table.indptr, table.indices, table.data, np.uint64(first), X, out)
 
 
 def rows_times(X: NDArray[np.float32], M: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -241,7 +241,7 @@ def rows_times(X: NDArray[np.float32], M: NDArray[np.float32]) -> NDArray[np.flo
     padded = np.zeros((-(-len(X) // 4) * 4, X.shape[1]), np.float32)
     padded[: len(X)] = X
     product = np.zeros((len(padded), M.shape[1]), np.float32)
-    _cpu_rank.rows_times(padded, np.ascontiguousarray(M), product)
+    _cpu.rows_times(padded, np.ascontiguousarray(M), product)
     return product[: len(X)]
 
 

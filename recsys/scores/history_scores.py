@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.scores import _cpu as _cpu_rank
+from recsys.scores import _cpu
 from recsys.scores import factor_scores as factors
 from recsys.scores.factor_scores import (
     Ranked,
@@ -224,7 +224,7 @@ class HistoryScores:
     ) -> None:
         vectors = self.tables.vectors(take_rows(self.taken, rows))
         found = self._touched(rows, reach, hidden, ranked, vectors)
-        _cpu_rank.merge_touched(
+        _cpu.merge_touched(
             (found.ends, found.places, found.scores), ranked.items, (lists.indices, lists.data)
         )
         longest = int(ranked.table.row_counts.max(initial=0))
@@ -243,7 +243,7 @@ class HistoryScores:
         n = ranked.items.size
         ends = np.zeros(rows.size + 1, np.uint64)
         places, scores = np.empty(reach, np.uint32), np.empty(reach, np.float32)
-        _cpu_rank.score_touched(
+        _cpu.score_touched(
             rows,
             (self.taken.indptr, self.taken.indices),
             (hidden.indptr, hidden.indices),

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.scores import _cuda as _cuda_rank
+from recsys.scores import _cuda
 from recsys.scores.factor_scores import FactorScores, take_rows
 from recsys.scores.history_scores import HistoryScores
 from sparsenum import _cuda as device
@@ -81,8 +81,8 @@ class DeviceScores:
             some = rows[first : first + at_a_time]
             scores = self._all(some, allowed)
             barred = _on_device(take_rows(hidden, some))
-            _cuda_rank.hide[device.per_row(some.size)](*barred[:2], scores)
-            _cuda_rank.best[blocks, device.THREADS](scores, first, work, *lists)
+            _cuda.hide[device.per_row(some.size)](*barred[:2], scores)
+            _cuda.best[blocks, device.THREADS](scores, first, work, *lists)
         items, values = (array.copy_to_host() for array in lists)
         return ELL(items, values, self.shape[1])
 
@@ -91,11 +91,11 @@ class DeviceScores:
         scores = device.empty((rows.size, self.shape[1]), np.float32)
         blocks = device.per_row(-(-self.shape[1] // SHARE))[0]
         grid: Any = ((blocks, -(-rows.size // device.LANES)), (device.THREADS, 1))
-        _cuda_rank.score[grid](*self.table, permitted, self._vectors(rows), scores)
+        _cuda.score[grid](*self.table, permitted, self._vectors(rows), scores)
         if isinstance(self.scores, HistoryScores):
             taken = _on_device(take_rows(self.scores.taken, rows))
             grid = device.per_row(rows.size)
-            _cuda_rank.add_graph[grid](*taken[:2], *self.graph, scores)
+            _cuda.add_graph[grid](*taken[:2], *self.graph, scores)
         return scores
 
     def _vectors(self, rows: NDArray[np.int64]) -> Array:
@@ -105,7 +105,7 @@ class DeviceScores:
             return device.to_device(self.scores.tables.vectors(taken).T, np.float32)
         X = device.empty((self.dim, rows.size), np.float32)
         numbers = device.to_device(rows, np.uint32)
-        _cuda_rank.expand[device.per_item(rows.size)](*self.users, numbers, X)
+        _cuda.expand[device.per_item(rows.size)](*self.users, numbers, X)
         return X
 
 

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.scores import _cpu_seen as _cpu
+from recsys.scores import _cpu
 from sparsenum.sparse import CSR, ELL, row_top_k
 
 BLOCK = 256  # users whose scores of all items are held at a time

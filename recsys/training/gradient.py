@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.training import _cpu as _cpu_training
+from recsys.training import _cpu
 from recsys.training.losses import Loss
 from recsys.training.objective import Samples
 from recsys.training.steps import Table
@@ -83,7 +83,7 @@ class OfSamples:
             order = self.chosen[order].astype(np.uint32)
         shape = (order.size, 1 + min(self.samples.n_negatives, KEPT))
         columns, slopes = np.empty(shape, np.uint32), np.empty(shape, np.float32)
-        _cpu_training.note(
+        _cpu.note(
             order,
             self.samples.arrays(),
             _compressed(self.users.weights),
@@ -172,7 +172,7 @@ class Pull:
     def _add(self, rows: CSR, user: int, first: int, gradient: NDArray[np.float32]) -> None:
         """Add some rows of D to the gradient of the items from the first on."""
         by = _compressed(self.users)
-        _cpu_training.add_products(*_compressed(rows), by, user, first, gradient)
+        _cpu.add_products(*_compressed(rows), by, user, first, gradient)
 
     def on_both(self) -> Blocks:
         """Yield the first above the second."""

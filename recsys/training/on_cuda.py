@@ -13,9 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.scores import _cpu_seen as _cpu
-from recsys.training import _cpu as _cpu_training
-from recsys.training import _cuda as _cuda_training
+from recsys.training import _cpu, _cpu_waves, _cuda
 from recsys.training.losses import Loss
 from recsys.training.objective import Samples
 from recsys.training.steps import Table
@@ -60,7 +58,7 @@ def descend(
     Threads of the host draw and cut the rounds to come while the device is at one; they may be so
     far ahead that what is drawn in the epoch is held at a time, four bytes for each item.
     """
-    grid = device.in_step(_cuda_training.visit)
+    grid = device.in_step(_cuda.visit)
     warps = grid[0] * grid[1] // device.LANES
     rows = device.to_device(np.zeros((warps, 2, users.weights.shape[1]), np.float32))
     numbers = device.to_device(np.zeros((warps, 3, samples.n_negatives + 1), np.float32))
@@ -73,7 +71,7 @@ def descend(
     with ThreadPoolExecutor(CUTTERS) as pool:
         rounds = filter(len, samples.rounds(rng))
         for part in pool.map(lambda order: cut(order, samples), rounds):
-            _cuda_training.visit[grid](*map(device.to_device, part), *rest)
+            _cuda.visit[grid](*map(device.to_device, part), *rest)
     for table, (_, _, values, state) in zip((users, items), there, strict=True):
         values.copy_to_host(table.weights.data)
         if table.state.size:
@@ -86,11 +84,11 @@ def cut(order: NDArray[np.uint32], samples: Samples) -> Round:
     of_user, of_item = (np.zeros(n, np.uint32) for n in samples.matrix.shape)
     users = np.empty(order.size, np.uint32)
     candidates = np.empty((order.size, samples.n_negatives + 1), np.uint32)
-    _cpu_training.draw_all(order, samples.arrays(), of_item.size, users, candidates)
+    _cpu.draw_all(order, samples.arrays(), of_item.size, users, candidates)
     wave, place = np.empty_like(users), np.empty(order.size, np.int64)
-    _cpu.cut_waves(users, candidates, of_user, of_item, wave)
+    _cpu_waves.cut_waves(users, candidates, of_user, of_item, wave)
     starts = np.append(np.cumsum(np.bincount(wave)), order.size)
-    _cpu.sort_waves(wave, starts, place)
+    _cpu_waves.sort_waves(wave, starts, place)
     return Round(starts, users[place], candidates[place], samples.matrix.data[order[place]])
 
 

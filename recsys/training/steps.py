@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.training import _cpu as _cpu_training
+from recsys.training import _cpu
 from recsys.training.losses import Loss
 from recsys.training.objective import Samples
 from recsys.training.optimizers import Optimizer
@@ -77,7 +77,7 @@ def descend(
     scratch = np.zeros((2, users.weights.shape[1]), np.float32)
     total = 0.0
     for order in samples.rounds(rng):
-        total += _cpu_training.visit(
+        total += _cpu.visit(
             order,
             samples.arrays(),
             users.arrays(),

@@ -10,17 +10,15 @@ from numba import cuda, float64
 
 from recsys import Interactions, Popularity, SparseMF
 from recsys.cli import main
-from recsys.scores import _cpu_seen as _cpu
 from recsys.scores import _cuda as _cuda_rank
 from recsys.scores.factor_scores import FactorScores
 from recsys.scores.history_scores import Factors, HistoryScores, ItemTables
 from recsys.scores.on_cuda import CELLS, DeviceScores
 from recsys.scores.toplists import top_items
-from recsys.training import _cpu as _cpu_training
+from recsys.training import _cpu, _cpu_waves, steps
 from recsys.training import _cuda as _cuda_training
 from recsys.training import objective as samples
 from recsys.training import on_cuda as waves
-from recsys.training import steps
 from recsys.training.losses import LOSSES
 from recsys.training.objective import Samples
 from recsys.training.optimizers import OPTIMIZERS
@@ -177,10 +175,10 @@ def test_waves_keep_the_order_of_what_shares_a_row():
         expected.append(max(last.get(row, -1) for row in rows) + 1)
         last |= dict.fromkeys(rows, expected[-1])
     counts, wave = (np.zeros(30, np.uint32), np.zeros(60, np.uint32)), np.empty(50, np.uint32)
-    _cpu.cut_waves(users, candidates, *counts, wave)
+    _cpu_waves.cut_waves(users, candidates, *counts, wave)
     assert wave.tolist() == expected
     ends, order = np.cumsum(np.bincount(wave)), np.empty(50, np.int64)
-    _cpu.sort_waves(wave, ends, order)
+    _cpu_waves.sort_waves(wave, ends, order)
     assert order.tolist() == sorted(range(50), key=lambda k: expected[k])
     assert ends.tolist() == [sum(w < d for w in expected) for d in range(max(expected) + 1)]
 
@@ -192,7 +190,7 @@ def test_a_round_has_the_draws_of_the_cpu():
     some = [table.arrays()[:3] for table in tables((19, 23), 7, "sgd")]
     drawn, slopes = np.zeros((matrix.nnz, 3), np.uint32), np.zeros((matrix.nnz, 3), np.float32)
     everything, taste = np.arange(matrix.nnz, dtype=np.uint32), np.zeros(7, np.float32)
-    _cpu_training.note(everything, taken.arrays(), *some, loss, 0, 23, taste, drawn, slopes)
+    _cpu.note(everything, taken.arrays(), *some, loss, 0, 23, taste, drawn, slopes)
     owners = np.repeat(np.arange(19), matrix.row_counts)
     expected = sorted(map(tuple, np.c_[owners, drawn, matrix.data].tolist()))
     got = []

@@ -64,7 +64,7 @@ def test_gradient_of_all_places_by_finite_differences():
     for e, c in enumerate(confidence / confidence.mean()):
         slopes = np.zeros((len(taken), DIM), np.float32), np.zeros((9, DIM), np.float32)
         users, items = np.ones_like(slopes[0]), np.ones_like(slopes[1])
-        lightgcn._cpu_training.add_slopes(every[e : e + 1], samples.arrays(), users, items, *slopes)
+        lightgcn._cpu.add_slopes(every[e : e + 1], samples.arrays(), users, items, *slopes)
         (drawn,) = np.flatnonzero(slopes[1][:, 0] > 0)
         rows.append((owners[e], [int(matrix.indices[e]), int(drawn)], c))
         assert not taken[owners[e], drawn]

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from recsys import Interactions, SparseMF
-from recsys.scores import _cpu_seen as _cpu
+from recsys.evaluation import _cpu as _cpu_evaluation
+from recsys.scores import _cpu as _cpu_scores
 from recsys.training import _cpu as _cpu_training
 from recsys.training import gradient, steps
 from recsys.training import loop as dsl
@@ -201,12 +202,12 @@ def test_seen_is_marked_and_hidden_in_the_own_row_only(pattern):
     matrix = naive.compressed(np.ones(pattern.shape), pattern, np.uint32)
     users, items = (codes.ravel().astype(np.uint32) for codes in np.indices(pattern.shape))
     seen = np.empty(pattern.size, np.bool_)
-    _cpu.mark_seen(matrix.indptr, matrix.indices, users, items, seen)
+    _cpu_evaluation.mark_seen(matrix.indptr, matrix.indices, users, items, seen)
     np.testing.assert_array_equal(seen.reshape(pattern.shape), pattern)
 
     rows = np.arange(len(pattern))[::-1]
     scores = np.zeros(pattern.shape, np.float32)
-    _cpu.hide_seen(matrix.indptr, matrix.indices, rows, scores)
+    _cpu_scores.hide_seen(matrix.indptr, matrix.indices, rows, scores)
     np.testing.assert_array_equal(np.isneginf(scores), pattern[rows])
     assert (scores[~pattern[rows]] == 0).all()
 

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparsenum import ConvergenceWarning, ot
-from sparsenum.ot.problems import _cpu
-from sparsenum.ot.stacks import _cpu as _cpu_batch
+from sparsenum.ot.stacks import _cpu, _cpu_passes
 
 few = settings(max_examples=25)
 
@@ -144,13 +143,13 @@ def singles(M, a, b, reg):
 
 def test_what_the_kernel_misses_is_solved_one_by_one(monkeypatch):
     M, a, b = stack()
-    kernel = _cpu_batch.solve_stack
+    kernel = _cpu.solve_stack
 
     def misses_problem_two(*arguments):
         kernel(*arguments)
         arguments[6][2] += 1.0  # spoils f
 
-    monkeypatch.setattr(_cpu_batch, "solve_stack", misses_problem_two)
+    monkeypatch.setattr(_cpu, "solve_stack", misses_problem_two)
     result = ot.solve_batch(M, 0.1, a, b, tol=1e-10, reg_type="KL")
     assert result.log["single"].tolist() == [2]
     assert_as_solve(result, M, a, b, [0.1] * 6, 1e-10)
@@ -223,7 +222,7 @@ def test_iterate(problem, data):
     M, a, b, reg = problem
     g = data.draw(strategies.vectors(len(b)))
     f, P, c = np.empty(len(a)), np.empty(M.shape), np.empty(len(b))
-    error = _cpu_batch.iterate(M, a, b, g, reg, f, P, c)
+    error = _cpu.iterate(M, a, b, g, reg, f, P, c)
     np.testing.assert_allclose(P, naive.plan(M, f, g, reg), rtol=1e-11)
     np.testing.assert_allclose(P.sum(axis=1), a, rtol=1e-12)
     np.testing.assert_allclose(c, P.sum(axis=0), rtol=1e-12)
@@ -235,9 +234,9 @@ def test_couplings(A):
     P, a = np.abs(A), np.full(len(A), 0.5)
     expected = np.triu(P.T @ (P / a[:, None]), 1)
     W = np.empty(expected.shape)
-    _cpu_batch.couplings(P, a, W)
+    _cpu.couplings(P, a, W)
     np.testing.assert_allclose(np.triu(W, 1), expected, rtol=1e-12)
-    for kernel in (_cpu_batch.dense_couplings, _cpu_batch.sparse_couplings):
+    for kernel in (_cpu.dense_couplings, _cpu.sparse_couplings):
         W[:] = 0.0
         kernel(P, a, W)
         np.testing.assert_allclose(np.triu(W, 1), expected, rtol=1e-12)
@@ -249,14 +248,14 @@ def test_solve_laplacian(m, seed):
     W, leak, x = np.triu(rng.random((m, m)), 1), rng.random(m) + 0.01, rng.random(m)
     weights = W + W.T
     expected = naive.solve(np.diag(weights.sum(axis=1) + leak) - weights, x)
-    _cpu_batch.solve_laplacian(W, leak, x)
+    _cpu.solve_laplacian(W, leak, x)
     np.testing.assert_allclose(x, expected, rtol=1e-9)
 
 
 def test_solve_laplacian_keeps_the_digits_of_a_weak_bond():
     W = np.array([[0.0, 1.0, 0.0, 0.0], [0, 0, 1e-30, 0], [0, 0, 0, 1.0], [0, 0, 0, 0]])
     x = np.array([1.0, 0.0, 0.0, -1.0])  # a unit of flow through the whole chain
-    _cpu_batch.solve_laplacian(W, np.zeros(4), x)
+    _cpu.solve_laplacian(W, np.zeros(4), x)
     np.testing.assert_allclose(x[[0, 1]] - x[[2, 3]], 1e30, rtol=1e-12)
 
 
@@ -266,7 +265,7 @@ def test_assess(problem, data):
     f, g = data.draw(strategies.vectors(len(a))) - 4.0, data.draw(strategies.vectors(len(b))) - 4.0
     P = naive.plan(M, f, g, reg)
     sums = np.empty((1, 5))
-    _cpu.assess(M[None], a[None], b[None], np.array([reg]), f[None], g[None], sums)
+    _cpu_passes.assess(M[None], a[None], b[None], np.array([reg]), f[None], g[None], sums)
     error = np.abs(P.sum(axis=1) - a).sum() + np.abs(P.sum(axis=0) - b).sum()
     reference = (P * (np.log(a)[:, None] + np.log(b))).sum()
     expected = [error, P.sum(), (P * M).sum(), (P * np.log(P)).sum(), reference]
@@ -278,7 +277,7 @@ def test_plans(problem, data):
     M, a, b, reg = problem
     f, g = data.draw(strategies.vectors(len(a))) - 4.0, data.draw(strategies.vectors(len(b))) - 4.0
     P, mass = np.empty((1, *M.shape)), np.array([3.0])
-    _cpu.plans(M[None], f[None], g[None], np.array([reg]), mass, P)
+    _cpu_passes.plans(M[None], f[None], g[None], np.array([reg]), mass, P)
     np.testing.assert_allclose(P[0], 3.0 * naive.plan(M, f, g, reg), rtol=1e-11)
 
 

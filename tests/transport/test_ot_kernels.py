@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsenum._formulas import column_update_v1, exp_v1, highest_v1
-from sparsenum.ot.problems import _cpu
+from sparsenum.ot.problems import _cpu as _cpu_dense
 from sparsenum.ot.problems.dense import Problem
+from sparsenum.ot.solvers import _cpu as _cpu_scaling
 
 CLOSE = {"rtol": 1e-11, "atol": 1e-13}
 EXACT = {"rtol": 4e-16, "atol": 0}  # what exp_v1 promises
@@ -26,13 +27,13 @@ def states(draw):
 
 def potentials(M, a, g, reg):
     f, sums = np.empty(len(a)), np.empty(len(g))
-    _cpu.row_update(M, a, g, reg, f, sums)
+    _cpu_dense.row_update(M, a, g, reg, f, sums)
     return f, sums
 
 
 def exponentials(x):
     P = np.empty((1, len(x)))
-    _cpu.plan(-x[None, :], np.zeros(1), np.zeros(len(x)), 1.0, P)
+    _cpu_dense.plan(-x[None, :], np.zeros(1), np.zeros(len(x)), 1.0, P)
     return P[0]
 
 
@@ -40,7 +41,7 @@ def stage(M, a, g, reg):
     n, m = M.shape
     top, u, sums = np.empty(n), np.empty(n, np.float32), np.empty(m, np.float32)
     K = np.empty((n, m), np.float32)
-    _cpu.anneal_stage(M, a, g, reg, K, top, u, sums)
+    _cpu_scaling.anneal_stage(M, a, g, reg, K, top, u, sums)
     return top, K, u, sums
 
 
@@ -83,7 +84,7 @@ def test_scaled_plan(state):
     expected = naive.plan(M, f, g, reg) / np.sqrt(a)[:, None]
     for dtype, rtol in ((np.float64, 1e-11), (np.float32, 1e-6)):
         Q = np.empty(M.shape, dtype)
-        _cpu.scaled_plan(M, a, f, g, reg, Q)
+        _cpu_dense.scaled_plan(M, a, f, g, reg, Q)
         np.testing.assert_allclose(Q, expected, rtol=rtol, atol=1e-13)
 
 
@@ -109,8 +110,8 @@ def test_plan_and_its_sums(state):
     f, _ = potentials(M, a, g, reg)
     expected = naive.plan(M, f, g, reg)
     P, rows, columns = np.empty_like(M), np.empty_like(a), np.empty_like(b)
-    _cpu.plan(M, f, g, reg, P)
-    _cpu.plan_sums(M, f, g, reg, rows, columns)
+    _cpu_dense.plan(M, f, g, reg, P)
+    _cpu_dense.plan_sums(M, f, g, reg, rows, columns)
     np.testing.assert_allclose(P, expected, **CLOSE)
     np.testing.assert_allclose(rows, expected.sum(axis=1), **CLOSE)
     np.testing.assert_allclose(columns, expected.sum(axis=0), **CLOSE)
@@ -134,7 +135,7 @@ def test_scaling_sweep(state):
     K = np.exp(-M / reg)
     v = np.exp(g)
     u, sums = np.empty_like(a), np.empty_like(v)
-    _cpu.scaling_sweep(K, a, v, u, sums)
+    _cpu_scaling.scaling_sweep(K, a, v, u, sums)
     expected, expected_sums = naive.scaling_sweep(K, a, v)
     np.testing.assert_allclose(u, expected, **CLOSE)
     np.testing.assert_allclose(sums, expected_sums, **CLOSE)

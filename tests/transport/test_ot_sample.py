@@ -8,8 +8,7 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from sparsenum import ConvergenceWarning, ot
-from sparsenum.ot.problems.clouds import _cpu as _cpu_points
-from sparsenum.ot.problems.clouds import points
+from sparsenum.ot.problems.clouds import _cpu, points
 from sparsenum.ot.problems.clouds.points import PointProblem, costs
 from sparsenum.ot.problems.clouds.tree import BLOCK, CLUSTER, LEAF, boxes, tree_order
 from sparsenum.ot.problems.dense import Problem, gather
@@ -71,7 +70,7 @@ def test_blocks_are_ruled_out_by_the_least_of_an_affine_slack(metric):
             for width, wanted in ((least - 0.02, False), (least + 1e-9, True)):
                 close = np.empty((4, 4), bool)
                 squared = metric == "sqeuclidean"
-                _cpu_points.close_blocks(tuple(rows), tuple(columns), squared, width, close)
+                _cpu.close_blocks(tuple(rows), tuple(columns), squared, width, close)
                 assert close[i, j] == wanted
 
 

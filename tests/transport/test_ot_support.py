@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsenum import ot
-from sparsenum.ot.problems import _cpu
+from sparsenum.ot.problems import _cpu, _cpu_support
 from sparsenum.ot.problems.dense import Problem, gather
 from sparsenum.ot.problems.support import Restricted, bare_columns, is_full, narrow
 from sparsenum.ot.solvers.annealing import supports as levels
@@ -117,13 +117,13 @@ def test_fills_need_one_spare_place_at_most_and_leave_all_others_alone(state, wi
             indptr, indices, data, beyond = guarded(indptr, 0)
             _cpu.fill_cost(M, f, g, *slack, indptr, indices, data)
         elif kernel == "narrow":
-            _cpu.count_narrow(*triple, f, g, width, indptr)
+            _cpu_support.count_narrow(*triple, f, g, width, indptr)
             indptr, indices, data, beyond = guarded(indptr)
-            _cpu.fill_narrow(*triple, f, g, width, indptr, indices, data)
+            _cpu_support.fill_narrow(*triple, f, g, width, indptr, indices, data)
         else:
-            _cpu.count_strong(full.indptr, full.indices, P, problem.a, c, width, indptr)
+            _cpu_support.count_strong(full.indptr, full.indices, P, problem.a, c, width, indptr)
             indptr, indices, data, beyond = guarded(indptr)
-            _cpu.fill_strong(
+            _cpu_support.fill_strong(
                 full.indptr, full.indices, P, problem.a, c, width, indptr, indices, data
             )
         assert (indices[beyond] == 77).all(), kernel
@@ -146,7 +146,7 @@ def test_a_restricted_problem_is_the_problem_with_all_else_forbidden(state, drop
     assert at.error == pytest.approx(np.abs(P.sum(axis=0) - b).sum(), abs=1e-13)
     s = view.support
     entries = np.empty(s.nnz)
-    _cpu.support_plan(s.indptr, s.indices, s.data, at.f, g, reg, entries)
+    _cpu_support.support_plan(s.indptr, s.indices, s.data, at.f, g, reg, entries)
     np.testing.assert_allclose(s.with_data(entries).to_dense(), P, **CLOSE)
     exact = naive.strong(s.with_data(view.entries).to_dense(), a, at.column_sums, drop)
     np.testing.assert_allclose(view.hessian(at, drop).to_dense(), exact, **CLOSE)

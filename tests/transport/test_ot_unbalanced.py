@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
 from sparsenum import ConvergenceWarning, ot
-from sparsenum.ot.problems import _cpu
+from sparsenum.ot.problems import _cpu_support
 from sparsenum.ot.problems.dense import gather
 from sparsenum.ot.solvers.annealing import unbalanced as algorithm
 from sparsenum.ot.solvers.annealing.unbalanced import (
@@ -319,7 +319,7 @@ def test_relaxed_row_update(kappa):
     g = np.random.default_rng(1).normal(size=b.size)
     f, P, rows, columns = np.empty(a.size), np.empty(s.nnz), np.empty(a.size), np.empty(b.size)
     args = (s.indptr, s.indices, s.data, a, g, reg, kappa, f, P, rows, columns)
-    _cpu.relaxed_row_update(*args)
+    _cpu_support.relaxed_row_update(*args)
     expected = naive.relaxed_row_update(M, a, g, reg, kappa)
     ours = f, s.with_data(P).to_dense(), rows, columns
     for one, other in zip(ours, expected, strict=True):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sparsenum._formulas import column_update_v1
 from sparsenum._threads import by_rows
-from sparsenum.ot.problems import _cpu
+from sparsenum.ot.problems import _cpu, _cpu_support
 from sparsenum.sparse import CSR
 from sparsenum.sparse.formats import index_type
 
@@ -149,7 +149,7 @@ class Problem:
         column_slack = -self.reg * np.log(np.broadcast_to(column_floor, g.size))
         support = gather(self.M, f, g, row_slack, column_slack, self.n_threads)
         P = np.empty(support.nnz)
-        _cpu.support_plan(support.indptr, support.indices, support.data, f, g, self.reg, P)
+        _cpu_support.support_plan(support.indptr, support.indices, support.data, f, g, self.reg, P)
         return support.with_data(P)
 
     def hessian(self, at: Iterate, drop: float) -> CSR | NDArray[np.float32]:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsenum.ot.problems import _cpu
+from sparsenum.ot.problems import _cpu_support
 from sparsenum.ot.problems.dense import Iterate, Vector
 from sparsenum.sparse import CSR
 
@@ -75,7 +75,9 @@ class Restricted:
         f, column_sums = np.empty_like(self.a), np.empty_like(self.b)
         P, support = self.entries, self.support
         s = support if isinstance(support, CSR) else support.costs(P)
-        _cpu.support_row_update(s.indptr, s.indices, s.data, self.a, g, self.reg, f, P, column_sums)
+        _cpu_support.support_row_update(
+            s.indptr, s.indices, s.data, self.a, g, self.reg, f, P, column_sums
+        )
         self.held = Iterate(f, g, column_sums, float(np.abs(column_sums - self.b).sum()))
         return self.held
 
@@ -89,10 +91,10 @@ class Restricted:
         self.held = None
         s, P, c = self.support, self.entries, at.column_sums
         indptr = np.zeros_like(s.indptr)
-        _cpu.count_strong(s.indptr, s.indices, P, self.a, c, drop, indptr)
+        _cpu_support.count_strong(s.indptr, s.indices, P, self.a, c, drop, indptr)
         np.cumsum(indptr, out=indptr)
         indices = np.empty(int(indptr[-1]) + 1, s.indices.dtype)
-        _cpu.fill_strong(s.indptr, s.indices, P, self.a, c, drop, indptr, indices, P)
+        _cpu_support.fill_strong(s.indptr, s.indices, P, self.a, c, drop, indptr, indices, P)
         return CSR(indptr, indices[:-1], P[: int(indptr[-1])], s.shape)
 
 
@@ -101,13 +103,13 @@ def narrow(support: CSR | Pattern, f: Vector, g: Vector, width: float) -> CSR | 
     if not isinstance(support, CSR):
         return support.narrow(f, g, width)
     indptr = np.zeros_like(support.indptr)
-    _cpu.count_narrow(support.indptr, support.indices, support.data, f, g, width, indptr)
+    _cpu_support.count_narrow(support.indptr, support.indices, support.data, f, g, width, indptr)
     np.cumsum(indptr, out=indptr)
     if indptr[-1] >= MOST * support.nnz:
         return support
     indices = np.empty(int(indptr[-1]) + 1, support.indices.dtype)
     cost = np.empty(indices.size)
-    _cpu.fill_narrow(
+    _cpu_support.fill_narrow(
         support.indptr, support.indices, support.data, f, g, width, indptr, indices, cost
     )
     return CSR(indptr, indices[:-1], cost[:-1], support.shape)
@@ -121,5 +123,5 @@ def is_full(support: CSR | Pattern) -> bool:
 def bare_columns(support: CSR | Pattern) -> NDArray[np.int64]:
     """Return the columns without an entry."""
     taken = np.zeros(support.shape[1], np.bool_)
-    _cpu.mark_columns(support.indices, taken)
+    _cpu_support.mark_columns(support.indices, taken)
     return np.flatnonzero(~taken)

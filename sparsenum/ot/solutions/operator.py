@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsenum.ot.problems.dense import SAMPLE, Matrix, Vector
-from sparsenum.ot.solutions import _cpu as _cpu_gradient
+from sparsenum.ot.solutions import _cpu
 from sparsenum.ot.solutions.optimum import Optimum
 from sparsenum.sparse import CSR, cg, schur_cg, schur_direct, spmv, spmv_t
 
@@ -67,7 +67,7 @@ class DensePlan:
         """Return the row and column sums of P * weights, entry by entry."""
         n, m = self.P.shape
         sums = np.empty(n), np.empty(m)
-        _cpu_gradient.weighted_sums(self.P, weights, *sums)
+        _cpu.weighted_sums(self.P, weights, *sums)
         return sums
 
     def schur_solve(self, r: Vector, c: Vector, rhs: Vector) -> Vector:
@@ -75,7 +75,7 @@ class DensePlan:
 
         def product(z: Vector) -> Vector:
             out = np.empty_like(z)
-            _cpu_gradient.schur_times(self.P, r, c, z, out)
+            _cpu.schur_times(self.P, r, c, z, out)
             return out
 
         result = cg(product, rhs, diagonal=c, rtol=RTOL, max_iter=MAX_ITER)
@@ -86,7 +86,7 @@ class DensePlan:
     def change(self, z_f: Vector, z_g: Vector, weights: Matrix, reg: float) -> Matrix:
         """Return P_ij (z_f_i + z_g_j - weights_ij / reg), dense."""
         change = np.empty_like(self.P)
-        _cpu_gradient.plan_change(self.P, z_f, z_g, weights, reg, change)
+        _cpu.plan_change(self.P, z_f, z_g, weights, reg, change)
         return change
 
 
@@ -108,7 +108,7 @@ class SparsePlan:
         """Return the row and column sums of P * weights, entry by entry."""
         n, m = self.P.shape
         sums = np.empty(n), np.empty(m)
-        _cpu_gradient.support_weighted_sums(*self._arrays, weights, *sums)
+        _cpu.support_weighted_sums(*self._arrays, weights, *sums)
         return sums
 
     def schur_solve(self, r: Vector, c: Vector, rhs: Vector) -> Vector:
@@ -120,7 +120,7 @@ class SparsePlan:
     def change(self, z_f: Vector, z_g: Vector, weights: Matrix, reg: float) -> Matrix:
         """Return P_ij (z_f_i + z_g_j - weights_ij / reg), dense."""
         change = np.zeros(self.P.shape)
-        _cpu_gradient.support_change(*self._arrays, z_f, z_g, weights, reg, change)
+        _cpu.support_change(*self._arrays, z_f, z_g, weights, reg, change)
         return change
 
     @property

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from sparsenum.ot.problems import _cpu
+from sparsenum.ot.problems import _cpu_support
 from sparsenum.ot.problems.checks import RegType
 from sparsenum.ot.problems.clouds.points import PointProblem
 from sparsenum.ot.problems.dense import Matrix, Problem, Vector
@@ -81,5 +81,5 @@ class Optimum:
         near = self.problem.within(f, g, width)
         P = np.empty(near.nnz)
         costs = near if isinstance(near, CSR) else near.costs(np.empty_like(P))
-        _cpu.support_plan(costs.indptr, costs.indices, costs.data, f, g, self.reg, P)
+        _cpu_support.support_plan(costs.indptr, costs.indices, costs.data, f, g, self.reg, P)
         return costs, P

@@ -6,8 +6,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsenum.ot.problems import _cpu
 from sparsenum.ot.problems.dense import UNDERFLOW, Iterate, Problem, Vector
+from sparsenum.ot.solvers import _cpu
 
 # Scalings are absorbed into the potentials before they reach this size, far from overflow and
 # from the point where entries cut at e^-600 could matter.

@@ -1,6 +1,6 @@
 """Kernels of many small entropic transport problems for CUDA: a block of threads solves one whole.
 
-The method and its numbers are those of `_cpu_batch`: n rows, at most MOST_COLUMNS columns m, a
+The method and its numbers are those of `_cpu.py`: n rows, at most MOST_COLUMNS columns m, a
 cost C in units of reg, masses a, b of sum one, potentials phi, psi in the same units, and
 P_ij = exp((phi_i + psi_j - C_ij) / tau). Two points of these are held, `now` and one to try.
 
@@ -28,16 +28,15 @@ from sparsenum._cuda import (
     lane_sum,
     part,
 )
-from sparsenum.ot.stacks import _cpu as method
-from sparsenum.ot.stacks import _cuda_laplacian as laplacian
+from sparsenum.ot.stacks import _cpu, _cuda_laplacian
 from sparsenum.ot.stacks._cuda_laplacian import every, indices, lanes, thread, threads, warps
 
 __all__ = ["GROUP", "solve_stack"]
 
-WARPS, GROUP = THREADS // LANES, laplacian.GROUP
+WARPS, GROUP = THREADS // LANES, _cuda_laplacian.GROUP
 MOST_COLUMNS = 128  # on the shorter side of 128 * 128 costs, which is as many as come to the kernel
 
-paced = formula(method.paced.py_func)
+paced = formula(_cpu.paced.py_func)
 
 
 # What every warp finds out for itself, to all its lanes
@@ -161,7 +160,7 @@ def scale(P, a, b, c, v, sums, goal, most, shape, slabs):
             reach = max(reach, max(v[j], 1.0 / v[j]))
         count += 1
         wanted = lane_sum(error) > goal and count < most
-        wanted = lane_max(reach) <= method.LARGEST_SCALING and wanted
+        wanted = lane_max(reach) <= _cpu.LARGEST_SCALING and wanted
     return count
 
 
@@ -170,7 +169,7 @@ def sweep(C, a, b, psi, tau, phi, P, c, v, sums, error, goal, most, shape, slabs
     """Make Sinkhorn sweeps, and leave an iterate; return their number and the error."""
     done = 0
     while error > goal and done < most:
-        if least(c, shape[1]) > method.UNDERFLOW:
+        if least(c, shape[1]) > _cpu.UNDERFLOW:
             done += scale(P, a, b, c, v, sums, goal, most - done, shape, slabs)
             for j in threads(shape[1]):
                 psi[j] += tau * math.log(v[j])
@@ -194,9 +193,9 @@ def line_search(C, a, b, tau, psi, phi, P, c, now, x, error, best, shape, slabs)
     other = 1 - now
     value = dot(a, phi[now], shape[0]) + dot(b, psi[now], shape[1])
     slope = tau * (dot(b, x, shape[1]) - dot(c[now], x, shape[1]))
-    flat = method.UNCHANGED * max(abs(value), tau)
+    flat = _cpu.UNCHANGED * max(abs(value), tau)
     after, length, along, trial = error, 0.0, 1.0, 0
-    while length == 0.0 and trial < method.TRIALS:
+    while length == 0.0 and trial < _cpu.TRIALS:
         cuda.syncthreads()  # none still reads the trial before
         for j in threads(shape[1]):
             psi[other, j] = psi[now, j] + along * tau * x[j]
@@ -204,12 +203,12 @@ def line_search(C, a, b, tau, psi, phi, P, c, now, x, error, best, shape, slabs)
         after = iterate(C, a, b, psi[other], tau, phi[other], P[other], c[other], shape, slabs)
         ascent = dot(a, phi[other], shape[0]) + dot(b, psi[other], shape[1]) - value
         if (
-            ascent >= method.ARMIJO * along * slope > 0.0
-            or after <= method.FALL * best
+            ascent >= _cpu.ARMIJO * along * slope > 0.0
+            or after <= _cpu.FALL * best
             or (after < error and abs(ascent) <= flat)
         ):
             length = along
-        along *= method.SHRINK
+        along *= _cpu.SHRINK
         trial += 1
     return after if length > 0.0 else error, length
 
@@ -225,16 +224,16 @@ def stage(C, a, inverse, b, tau, psi, phi, P, c, W, v, x, now, error, goal, most
     and which of the two points they led to.
     """
     last = tau == 1.0
-    aim, ahead = (goal, method.PROBE) if last else (method.STAGE_GOAL, method.STAGE_SWEEPS - 1.0)
-    worth = method.NEWTON_STEPS * (method.STEP_SWEEPS + method.COLUMN_SWEEPS * shape[1])
+    aim, ahead = (goal, _cpu.PROBE) if last else (_cpu.STAGE_GOAL, _cpu.STAGE_SWEEPS - 1.0)
+    worth = _cpu.NEWTON_STEPS * (_cpu.STEP_SWEEPS + _cpu.COLUMN_SWEEPS * shape[1])
     sweeps, steps = 0, 0
-    damping, cap, best, best_at = 0.0, method.CAP, error, 0
-    while error > aim and sweeps + steps < most and sweeps + steps - best_at < method.PATIENCE:
+    damping, cap, best, best_at = 0.0, _cpu.CAP, error, 0
+    while error > aim and sweeps + steps < most and sweeps + steps - best_at < _cpu.PATIENCE:
         length, before, sweeping = 0.0, error, ahead <= worth
-        if not sweeping and least(c[now], shape[1]) > method.UNDERFLOW:
-            laplacian.newton_system(P[now], inverse, b, c[now], damping, W, shape)
-            laplacian.solve_laplacian(W, x, shape)
-            reach = laplacian.centre(x, cap, v, shape)
+        if not sweeping and least(c[now], shape[1]) > _cpu.UNDERFLOW:
+            _cuda_laplacian.newton_system(P[now], inverse, b, c[now], damping, W, shape)
+            _cuda_laplacian.solve_laplacian(W, x, shape)
+            reach = _cuda_laplacian.centre(x, cap, v, shape)
             error, length = line_search(
                 C, a, b, tau, psi, phi, P, c, now, x, error, best, shape, slabs
             )
@@ -266,7 +265,7 @@ def stage(C, a, inverse, b, tau, psi, phi, P, c, W, v, x, now, error, goal, most
             ahead = np.inf
             if last and aim < error < before:
                 ahead = done * math.log(aim / error) / math.log(error / before)
-            damping = method.DAMPING_PER_ERROR * error
+            damping = _cpu.DAMPING_PER_ERROR * error
         if sweeping or error < best:
             best, best_at = error, sweeps + steps
     return sweeps, steps, now
@@ -282,7 +281,7 @@ def solve_small(C, a, inverse, b, spread, goal, most, psi, phi, P, c, W, v, x, s
     for j in threads(shape[1]):
         psi[0, j] = 0.0
     while tau != 1.0:
-        lower = max(1.0, tau / method.FACTOR if tau > 0.0 else method.START * spread)
+        lower = max(1.0, tau / _cpu.FACTOR if tau > 0.0 else _cpu.START * spread)
         cuda.syncthreads()  # none still reads the potentials
         for j in threads(shape[1]):  # relative to the masses they hardly change
             psi[now, j] += (lower - tau) * math.log(b[j])

@@ -11,9 +11,8 @@ from sparsenum._device import lives_on_cuda
 from sparsenum.ot.problems.dense import Vector
 from sparsenum.ot.problems.reduction import BEYOND, SENTINEL
 from sparsenum.ot.solutions.on_cuda import TYPES
-from sparsenum.ot.solvers import _cuda
 from sparsenum.ot.solvers.monitor import GOAL
-from sparsenum.ot.stacks import _cuda as _cuda_batch
+from sparsenum.ot.stacks import _cuda, _cuda_passes
 from sparsenum.ot.tensors.backends import backend_of, is_tensor, to_numpy
 
 Array = Any  # on the device
@@ -68,7 +67,7 @@ class DevicePasses:
     def sound(self) -> NDArray[np.bool_]:
         """Return which costs hold numbers, and one that is not forbidden for each mass."""
         sound = device.empty(len(self.M))
-        _cuda.find_sound[self._blocks](self.M, *self._sides, self._forbidden, sound)
+        _cuda_passes.find_sound[self._blocks](self.M, *self._sides, self._forbidden, sound)
         found: NDArray[np.bool_] = sound.copy_to_host() > 0.0
         return found
 
@@ -80,7 +79,7 @@ class DevicePasses:
         counts = device.empty((len(f), 2), np.int64)
         limits = self._forbidden, GOAL * tol, most
         problems = self.M, *self._sides, self._reg, *limits
-        _cuda_batch.solve_stack[self._blocks](*problems, *there, counts, *self._room())
+        _cuda.solve_stack[self._blocks](*problems, *there, counts, *self._room())
         f[:], g[:] = (x.copy_to_host() for x in there)
         sweeps[:], steps[:] = counts.copy_to_host().T
 
@@ -88,7 +87,7 @@ class DevicePasses:
         """Write what the sums of each plan say."""
         there = device.empty(sums.shape)
         potentials = device.to_device(f), device.to_device(g)
-        _cuda.assess[self._blocks](self.M, *self._sides, self._reg, *potentials, there)
+        _cuda_passes.assess[self._blocks](self.M, *self._sides, self._reg, *potentials, there)
         sums[:] = there.copy_to_host()
 
     def plans(self, f: Vector, g: Vector, mass: Vector) -> Any:
@@ -96,14 +95,14 @@ class DevicePasses:
         B, n, _ = self.M.shape
         P = device.empty(self.M.shape, self.M.dtype)
         there = [device.to_device(x) for x in (f, g, self._reg, mass)]
-        _cuda.plans[device.per_row(B * n)](self.M, *there, P)
+        _cuda_passes.plans[device.per_row(B * n)](self.M, *there, P)
         return P if self.in_kind else P.copy_to_host()
 
     def _room(self) -> tuple[Array, ...]:
         """Return what the blocks in flight work in, as `solve_stack` wants it."""
         blocks, (n, m) = self._blocks[0], self.M.shape[1:]
         N, K = max(n, m), min(n, m)
-        rows, columns = K + _cuda_batch.GROUP - 1, K + 2
+        rows, columns = K + _cuda.GROUP - 1, K + 2
         shapes = (3, N, K), (rows, columns), (4, N)
         return (
             *(device.empty((blocks, *shape)) for shape in shapes),
@@ -113,6 +112,4 @@ class DevicePasses:
 
 def _blocks_at_once() -> int:
     """Return how many blocks the device holds, for more would only want more room."""
-    return int(
-        device.MOST_BLOCKS if device.SIMULATED else device.in_step(_cuda_batch.solve_stack)[0]
-    )
+    return int(device.MOST_BLOCKS if device.SIMULATED else device.in_step(_cuda.solve_stack)[0])

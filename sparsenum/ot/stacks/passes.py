@@ -7,10 +7,9 @@ from numpy.typing import NDArray
 
 from sparsenum._device import Device
 from sparsenum._threads import by_rows
-from sparsenum.ot.problems import _cpu
 from sparsenum.ot.problems.dense import Vector
 from sparsenum.ot.problems.reduction import forbidding
-from sparsenum.ot.stacks import _cpu as _cpu_batch
+from sparsenum.ot.stacks import _cpu, _cpu_passes
 
 PASSES = 16  # what a solve costs at least, in passes over its matrix: it sizes the blocks of work
 
@@ -67,7 +66,7 @@ class HostPasses:
 
         def work(block: slice) -> None:
             problems = (x[block] for x in self.problems)
-            _cpu_batch.solve_stack(*problems, tol, most, *(x[block] for x in out))
+            _cpu.solve_stack(*problems, tol, most, *(x[block] for x in out))
 
         by_rows(work, (len(f), PASSES * self.M[0].size), self.threads)
 
@@ -76,7 +75,7 @@ class HostPasses:
         arrays = *self.problems, f, g, sums
 
         def work(block: slice) -> None:
-            _cpu.assess(*(x[block] for x in arrays))
+            _cpu_passes.assess(*(x[block] for x in arrays))
 
         by_rows(work, (len(f), self.M[0].size), self.threads)
 
@@ -86,7 +85,7 @@ class HostPasses:
         arrays = self.M, f, g, self.problems[3], mass, P
 
         def work(block: slice) -> None:
-            _cpu.plans(*(x[block] for x in arrays))
+            _cpu_passes.plans(*(x[block] for x in arrays))
 
         by_rows(work, (len(P), P[0].size), self.threads)
         return P

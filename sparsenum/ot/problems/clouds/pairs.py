@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsenum.ot.problems.clouds import _cpu as _cpu_points
+from sparsenum.ot.problems.clouds import _cpu
 from sparsenum.ot.problems.clouds.tree import Points
 from sparsenum.ot.problems.dense import Vector
 from sparsenum.sparse import CSR
@@ -53,17 +53,17 @@ class Pairs:
     def costs(self, out: Vector) -> CSR:
         """Return the pairs with their costs, written to `out`."""
         x = self.X, self.Y, self.squared
-        _cpu_points.pair_costs(*x, self.indptr, self.indices, out)
+        _cpu.pair_costs(*x, self.indptr, self.indices, out)
         return CSR(self.indptr, self.indices, out, self.shape)
 
     def narrow(self, f: Vector, g: Vector, width: float) -> "Pairs":
         """Return the pairs with cost - f - g < width; itself, where that is all."""
         x = self.X, self.Y, f, g, self.squared, width, self.indptr, self.indices
         indptr = np.zeros_like(self.indptr)
-        _cpu_points.count_closer(*x, indptr)
+        _cpu.count_closer(*x, indptr)
         np.cumsum(indptr, out=indptr)
         if indptr[-1] == self.nnz:
             return self
         indices = np.empty(int(indptr[-1]) + 1, self.indices.dtype)
-        _cpu_points.fill_closer(*x, indptr, indices)
+        _cpu.fill_closer(*x, indptr, indices)
         return Pairs(self.X, self.Y, self.squared, indptr, indices[:-1])

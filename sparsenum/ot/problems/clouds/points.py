@@ -7,8 +7,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsenum.ot.problems import _cpu
-from sparsenum.ot.problems.clouds import _cpu as _cpu_points
+from sparsenum.ot.problems import _cpu as _cpu_dense
+from sparsenum.ot.problems import _cpu_support
+from sparsenum.ot.problems.clouds import _cpu
 from sparsenum.ot.problems.clouds.pairs import Pairs
 from sparsenum.ot.problems.clouds.tree import BLOCK, LEAF, Points, boxes
 from sparsenum.ot.problems.dense import Iterate, Matrix, Problem, Vector
@@ -64,7 +65,7 @@ class PointProblem:
         for start in range(0, f.size, BLOCK):
             rows = slice(start, min(start + BLOCK, f.size))
             M = costs(self.X[rows], self.Y, self.metric)
-            _cpu.row_update(M, self.a[rows], g, self.reg, f[rows], part)
+            _cpu_dense.row_update(M, self.a[rows], g, self.reg, f[rows], part)
             column_sums += part
         return Iterate(f, g, column_sums, float(np.abs(column_sums - self.b).sum()))
 
@@ -74,8 +75,8 @@ class PointProblem:
         for rows, pairs in Scan(self, f, g, NOTHING * self.reg).chunks():
             P = np.empty(pairs.nnz)
             s = pairs.costs(P)
-            _cpu.support_plan(s.indptr, s.indices, P, f[rows], g, self.reg, P)
-            _cpu_points.add_sums(s.indptr, s.indices, P, row_sums[rows], column_sums)
+            _cpu_support.support_plan(s.indptr, s.indices, P, f[rows], g, self.reg, P)
+            _cpu.add_sums(s.indptr, s.indices, P, row_sums[rows], column_sums)
         return row_sums, column_sums
 
     def plan(self, f: Vector, g: Vector, out: Matrix | None = None) -> Matrix:
@@ -91,7 +92,7 @@ class Scan:
         self.problem, self.f, self.g, self.width = problem, f, g, width
         blocks = boxes(problem.X, f, BLOCK), boxes(problem.Y, g, BLOCK)
         self.close = np.empty((len(blocks[0].top), len(blocks[1].top)), np.bool_)
-        _cpu_points.close_blocks(*map(tuple, blocks), problem.squared, width, self.close)
+        _cpu.close_blocks(*map(tuple, blocks), problem.squared, width, self.close)
         self.leaves = boxes(problem.X, f, LEAF), boxes(problem.Y, g, LEAF)
 
     def pairs(self, rows: slice) -> Pairs:
@@ -100,11 +101,11 @@ class Scan:
         clouds = p.X, p._coordinates, self.f, self.g, p.squared, self.width
         search = *map(tuple, self.leaves), self.close, (LEAF, BLOCK // LEAF), rows.start
         indptr = np.zeros(rows.stop - rows.start + 1, np.uint64)
-        _cpu_points.count_close(*clouds, *search, indptr)
+        _cpu.count_close(*clouds, *search, indptr)
         np.cumsum(indptr, out=indptr)
         index: type[np.unsignedinteger[Any]] = np.uint16 if self.g.size <= 2**16 else np.uint32
         indices = np.empty(int(indptr[-1]) + 1, index)
-        _cpu_points.fill_close(*clouds, *search, indptr, indices)
+        _cpu.fill_close(*clouds, *search, indptr, indices)
         return Pairs(p.X[rows], p._coordinates, p.squared, indptr, indices[:-1])
 
     def chunks(self) -> Iterator[tuple[slice, Pairs]]:
@@ -120,6 +121,6 @@ class Scan:
 def costs(X: Points, Y: Points, metric: Metric) -> NDArray[np.float64]:
     """Return the costs between two sets of points, shape (n, m)."""
     M = np.empty((len(X), len(Y)))
-    kernel = _cpu_points.squared_costs if metric == "sqeuclidean" else _cpu_points.absolute_costs
+    kernel = _cpu.squared_costs if metric == "sqeuclidean" else _cpu.absolute_costs
     kernel(np.ascontiguousarray(X), np.ascontiguousarray(Y.T), M)
     return M

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsenum.ot.problems import _cpu
 from sparsenum.ot.problems.dense import Problem, Vector
+from sparsenum.ot.solvers import _cpu
 from sparsenum.ot.solvers.monitor import Monitor
 
 Vector32 = NDArray[np.float32]

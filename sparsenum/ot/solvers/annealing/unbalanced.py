@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sparsenum.ot.problems import _cpu
+from sparsenum.ot.problems import _cpu_support
 from sparsenum.ot.problems.dense import UNDERFLOW, Iterate, Problem, Vector, gather
 from sparsenum.ot.problems.support import Restricted
 from sparsenum.ot.solvers.monitor import GOAL, Monitor
@@ -102,7 +102,7 @@ class Relaxed:
         s, g = self.support, psi + self.reg * np.log(self.b)
         f, rows, columns = np.empty_like(self.a), np.empty_like(self.a), np.empty_like(self.b)
         P = np.empty(s.nnz)
-        _cpu.relaxed_row_update(
+        _cpu_support.relaxed_row_update(
             s.indptr, s.indices, s.data, self.a, g, self.reg, self.kappa_a, f, P, rows, columns
         )
         wanted, mass = held(self.b, psi, self.rho_b), float(rows.sum())

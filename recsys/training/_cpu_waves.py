@@ -1,26 +1,8 @@
-"""Kernels on what users have taken: what is known, and what can be learned side by side."""
+"""Kernels that cut interactions into waves: those that share no row can be learned side by side."""
 
-import numpy as np
-
-from sparsenum._formulas import contains_v1
 from sparsenum._numba import kernel
 
-__all__ = ["cut_waves", "hide_seen", "mark_seen", "sort_waves"]
-
-
-@kernel
-def mark_seen(indptr, indices, users, items, seen):
-    """Write whether each (user, item) is among the sorted entries of the users' rows."""
-    for e in range(users.size):
-        seen[e] = contains_v1(indices, indptr[users[e]], indptr[users[e] + 1], items[e])
-
-
-@kernel
-def hide_seen(indptr, indices, rows, scores):
-    """Set the scores (b, n_items) of what user rows[t] has taken to minus infinity."""
-    for t in range(rows.size):
-        for p in range(indptr[rows[t]], indptr[rows[t] + 1]):
-            scores[t, indices[p]] = -np.inf
+__all__ = ["cut_waves", "sort_waves"]
 
 
 @kernel
