@@ -11,7 +11,7 @@ from sparsenum.doctor import report
 
 MACHINE = ("cpu", "cpu_target", "python", "numpy", "scipy", "numba", "llvmlite", "POT", "polars")
 MACHINE += ("sparsenum",)
-PEERS = ("implicit", "recbole", "torch", "regot", "ott-jax", "jax", "mdot-tnt", "geomloss")
+PEERS = ("implicit", "cornac", "torch", "regot", "ott-jax", "jax", "mdot-tnt", "geomloss")
 
 
 @cache

@@ -23,6 +23,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benches import compare
+from benches.reporting.records import solver
 from benches.reporting.tables import markdown
 
 SECTION = re.compile(r"(<!-- bench:(?P<name>[\w-]+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
@@ -37,11 +38,12 @@ def main() -> int:
     parser.add_argument("--readme", type=Path, help="file whose marked sections are replaced")
     parser.add_argument("--figures", type=Path, help="folder for figures and a page with them")
     parser.add_argument("--save", type=Path, help="file for the benchmarks, one a line")
+    parser.add_argument("--drop", nargs="+", default=[], help="solvers that are left out")
     parser.add_argument("--compare", type=Path, nargs="+", metavar="OLD", help="older runs")
     options = parser.parse_args()
     try:
         runs = [read(path) for path in options.results]
-        results = together(runs) if len(runs) > 1 else runs[0]
+        results = without(together(runs) if len(runs) > 1 else runs[0], options.drop)
         if options.compare is not None:
             return tell(compare.compare(results, *map(read, options.compare)))
         sections = markdown(results)
@@ -72,12 +74,25 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def together(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the benchmarks of several runs, the last one of each, under the head of the first."""
-    kept: list[dict[str, Any]] = []
-    for run in runs:
-        newer = {record["fullname"] for record in run["benchmarks"]}
-        kept = [record for record in kept if record["fullname"] not in newer] + run["benchmarks"]
+    """Return the benchmarks of several runs, the last one of each, under the head of the first.
+
+    Those of a later run say when they ran.
+    """
+    kept: list[dict[str, Any]] = runs[0]["benchmarks"]
+    for run in runs[1:]:
+        comes = [{"datetime": run["datetime"]} | record for record in run["benchmarks"]]
+        newer = {record["fullname"] for record in comes}
+        kept = [record for record in kept if record["fullname"] not in newer] + comes
     return runs[0] | {"benchmarks": kept}
+
+
+def without(results: dict[str, Any], dropped: list[str]) -> dict[str, Any]:
+    """Return results without some solvers; one that is not there is an error."""
+    unknown = set(dropped) - {solver(record) for record in results["benchmarks"]}
+    if unknown:
+        raise ValueError(f"--drop must name solvers of the results: got {sorted(unknown)}")
+    kept = [record for record in results["benchmarks"] if solver(record) not in dropped]
+    return results | {"benchmarks": kept}
 
 
 def in_lines(results: dict[str, Any]) -> str:

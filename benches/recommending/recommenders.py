@@ -3,14 +3,13 @@
 from functools import partial
 from typing import Any
 
-from benches.recommending.peers import als, bpr, gf_cf, recbole_bpr, svd
 from benches.recommending.public_sets import Learner, Outcome, Problem, problem
+from benches.recommending.tuning import BEST, tuned
 from recsys import EASE, SANSA, ItemBlend, Popularity, SparseMF, dense_mf
 from recsys.blend.graph import GraphRule, learn_graph
 from recsys.blend.plan import Plan
 from recsys.scores.history_scores import HistoryScores, ItemTables
 
-WIDE = 256  # columns of the widest peers
 PLAIN = 1e6  # a ridge under which a graph counts and no longer solves
 
 PLANS: dict[str, Plan] = {}  # by name of the problem, once chosen
@@ -65,15 +64,7 @@ def plain_graph(some: Problem, share: float = 0.25) -> Outcome:
     return Outcome(HistoryScores(matrix, ItemTables(graph, None)), graph.nnz, size)
 
 
-# Regularisation and weight of ALS, the best of a grid on the pairs that the blend chooses by.
-ALS = {
-    "shop": (200.0, 40.0),
-    "ml1m_ultragcn": (50.0, 5.0),
-    "gowalla": (20.0, 40.0),
-    "yelp2018": (20.0, 40.0),
-    "amazon_sports": (50.0, 40.0),
-    "amazon_book_kgat": (20.0, 40.0),
-}
+QUICK_PEER = "implicit ALS, 64 columns"  # which fits into minutes
 FEW_ITEMS = ("shop", "ml1m_ultragcn")  # on whose catalogues a model of all pairs fits
 
 
@@ -85,7 +76,7 @@ def learners(name: str, *, full: bool = True) -> dict[str, Learner]:
         "blend, 25 %, int8": budgeted(name, 25, values="int8"),
         "popularity": partial(ours, Popularity),
         "plain graph, 25 %": plain_graph,
-        "implicit ALS, 64 columns": with_als(name, 64),
+        QUICK_PEER: tuned(QUICK_PEER, name),
     }
     if name in FEW_ITEMS:
         found |= {
@@ -100,19 +91,10 @@ def slow_learners(name: str) -> dict[str, Learner]:
     return {f"blend, {share} %": budgeted(name, share) for share in (12.5, 50, 100)} | {
         "SparseMF, dynamic": partial(ours, SparseMF),
         "dense MF of equal bytes": dense_equal,
-        f"implicit ALS, {WIDE} columns": with_als(name, WIDE),
-        "implicit BPR, 64 columns": bpr,
-        "RecBole BPR, 64 columns": recbole_bpr,
-        f"SVD, {WIDE} columns": partial(svd, columns=WIDE),
-        "GF-CF": gf_cf,
+        **{peer: tuned(peer, name) for peer in BEST if name in BEST[peer] and peer != QUICK_PEER},
     }
 
 
 def budgeted(name: str, share: float, **options: Any) -> Learner:
     """Return the default model at some budget, by what was chosen at a quarter."""
     return lambda some: blend(some, chosen=plan(name), budget=f"{share}%", **options)
-
-
-def with_als(name: str, columns: int) -> Learner:
-    reg, alpha = ALS[name]
-    return partial(als, columns=columns, reg=reg, alpha=alpha)

@@ -13,7 +13,7 @@ NO_ENTROPY = "no entropy"  # what solvers of the unregularised problem have in t
 # What the names of solvers begin with whose code a change of ours cannot make slower.
 PEERS = (
     FLOOR,
-    *("POT", "RegOT", "OTT-JAX", "mdot-tnt", "GeomLoss", "implicit", "RecBole"),
+    *("POT", "RegOT", "OTT-JAX", "mdot-tnt", "GeomLoss", "implicit", "Cornac"),
     *("scipy", "numpy", "polars", "SVD", "GF-CF"),
     *("dense BLAS", "dense Cholesky", "dense masks", "dense product"),
 )

@@ -21,8 +21,10 @@ from benches.reporting.records import (
 )
 
 NOTHING = "-"
+ELSEWHERE = " \\*"  # after a time of another machine or day than that of most: no race with theirs
 QUALITY = "ndcg@20"
 GRID = "profile"  # too many problems for a table each: its section says who won
+SOURCES = {"summary": GRID, "quality": "recsys"}  # where other sections take their records from
 
 
 class Column(NamedTuple):
@@ -34,22 +36,38 @@ class Column(NamedTuple):
 
 def markdown(results: dict[str, Any]) -> dict[str, str]:
     """Return the text of each section: its tables, and what they were measured on."""
-    records = results["benchmarks"]
+    head = {"datetime": results["datetime"]}
+    records = [head | record for record in results["benchmarks"]]
+    usual = machine(records[0]) if records else ""
     sections: dict[str, list[str]] = {}
     for group in by_group(records).values():
         if section(group[0]) != GRID:
-            sections.setdefault(section(group[0]), []).append(table(title(group[0]), group))
+            sections.setdefault(section(group[0]), []).append(table(title(group[0]), group, usual))
     run = by_tolerance(races(records))
     if run:
         sections |= {"summary": [summary(run)], GRID: [standings(run)]}
     judged = [record for record in records if section(record) == "recsys" and reached(record)]
     if judged:
         sections["quality"] = [quality(judged)]
-    measured = f"{machine(records[0])}, {results['datetime'][:10]}.\n" if records else ""
-    return {name: "\n".join([*tables, measured]) for name, tables in sections.items()}
+    return {
+        name: "\n".join([*tables, f"{usual}.\n", *elsewhere(records, name, usual)])
+        for name, tables in sections.items()
+    }
 
 
-def table(name: str, records: list[Record]) -> str:
+def elsewhere(records: list[Record], name: str, usual: str) -> list[str]:
+    """Return what was measured on other machines or days than most, in a section."""
+    solvers: dict[str, dict[str, None]] = {}
+    for record in records:
+        if section(record) == SOURCES.get(name, name) and machine(record) != usual:
+            solvers.setdefault(machine(record), {})[solver(record)] = None
+    told = (f"{'; '.join(names)}: {where}." for where, names in solvers.items())
+    if name in SOURCES:  # where no times stand
+        return [f"{words}\n" for words in told]
+    return [f"\\* {words} These times are no race with the others.\n" for words in told]
+
+
+def table(name: str, records: list[Record], usual: str) -> str:
     """Return one group as a table: the fastest first, or each solver's series in its order."""
     series = len({solver(record) for record in records}) < len(records)
     order = step if series else median
@@ -61,7 +79,7 @@ def table(name: str, records: list[Record]) -> str:
         Column("solver", solver),
         Column("size", lambda r: fact(r, "size", ",")),
         Column("asked error", lambda r: fact(r, "tol", ".0e") if series else ""),
-        Column("median", lambda r: "" if status(r) == ABSENT else duration(median(r))),
+        Column("median", lambda r: "" if status(r) == ABSENT else time_of(r, usual)),
         Column("IQR", lambda r: duration(r["stats"]["iqr"]) if r["stats"]["rounds"] > 1 else ""),
         Column("iterations", lambda r: fact(r, "iterations", ",")),
         Column("verified error", lambda r: fact(r, "error", ".1e")),
@@ -163,12 +181,18 @@ def quality(judged: list[Record]) -> str:
     return grid([QUALITY, *sets], [[who, *(cells[who].get(n, "") for n in sets)] for who in order])
 
 
+def time_of(record: Record, usual: str) -> str:
+    """Return the time of a record, marked if it was not taken where the others were."""
+    return duration(median(record)) + ELSEWHERE * (machine(record) != usual)
+
+
 def machine(record: Record) -> str:
-    """Return what a benchmark ran on, as its record tells."""
+    """Return what a benchmark ran on and when, as its record tells."""
     info = record["extra_info"]
     versions = [f"{name} {info[name]}" for name in ("python", "numpy", "numba", "POT")]
     threads = f"{info['threads']} thread{'s' * (info['threads'] > 1)}"
-    return f"{info['cpu']} ({info['cpu_target']}), {threads}; {', '.join(versions)}"
+    where = f"{info['cpu']} ({info['cpu_target']}), {threads}"
+    return f"{where}; {', '.join(versions)}, {record['datetime'][:10]}"
 
 
 def against(record: Record, best: float) -> str:

@@ -101,6 +101,6 @@ def test_memory_is_that_of_the_call():
 
 def test_a_peer_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setattr("benches.recommending.peers.find_spec", lambda name: None)
-    assert missing("RecBole BPR, 64 columns") == "recbole"
+    assert missing("Cornac BPR, 64 columns") == "cornac"
     assert missing("implicit ALS, 64 columns") == "implicit"
     assert missing("blend, 25 %") is None

@@ -237,9 +237,39 @@ def test_several_runs_are_kept_together_the_last_of_each_benchmark(tmp_path):
     assert run(*files, "--save", saved).returncode == 0
     kept = json.loads(saved.read_text("utf-8"))
     assert kept["datetime"] == "old"
+    comes["datetime"] = "new"  # when it ran, as the head says when the first run did
     without = [{k: v for k, v in one.items() if k != "options"} for one in (stays, comes)]
     assert kept["benchmarks"] == without
     assert len(saved.read_text("utf-8").splitlines()) == len(without) + 5
+
+
+def test_times_of_another_day_or_machine_are_marked_and_told(tmp_path):
+    files = [tmp_path / "old.json", tmp_path / "new.json"]
+    late = record("ot/a", "late", 0.25)
+    late["extra_info"] |= {"cpu": "Another CPU", "threads": 2}
+    for path, day, some in zip(
+        files, ("2026-11-20T1", "2026-11-30T1"), (record("ot/a", "early", 0.5), late), strict=True
+    ):
+        named = some | {"fullname": some["name"]}
+        path.write_text(json.dumps({"datetime": day, "benchmarks": [named]}))
+    told = run(*files).stdout
+    table = rows(told)
+    assert table["late"][0] == r"250 ms \*"
+    assert table["early"][0] == "500 ms"
+    assert "A CPU (a-cpu), 1 thread; python 1.2, numpy 1.2, numba 1.2, POT 1.2, 2026-11-20." in told
+    assert r"\* late: Another CPU (a-cpu), 2 threads; " in told
+    assert "2026-11-30. These times are no race with the others." in told
+    again = tmp_path / "saved.json"  # what was put together is read like any run
+    run(*files, "--save", again)
+    assert run(again).stdout == told
+
+
+def test_solvers_that_are_dropped_are_in_no_table(results, tmp_path):
+    assert set(rows(run(results, "--drop", "sloppy", "import").stdout)) >= {"slow", "quick"}
+    assert not {"sloppy", "import"} & set(rows(run(results, "--drop", "sloppy", "import").stdout))
+    done = run(results, "--drop", "nobody")
+    assert done.returncode == 2
+    assert "--drop must name solvers of the results: got ['nobody']" in done.stderr
 
 
 def test_a_file_without_markers_is_an_error_and_stays(results, tmp_path):
