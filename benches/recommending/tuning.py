@@ -16,8 +16,8 @@ import numpy as np
 from benches.recommending.peers import als, cornac_bpr, gf_cf, implicit_bpr, missing, svd
 from benches.recommending.public_sets import Learner, Outcome, Problem, problem
 from recsys.data.interactions import read_pairs
+from recsys.evaluation.hold_out import cut
 from recsys.evaluation.metrics import ranking_metrics, without
-from recsys.training.monitor import cut
 
 WIDE = 256  # columns of the widest peers
 JUDGES = 3000  # users that settings are compared on, at most
