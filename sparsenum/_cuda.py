@@ -146,14 +146,20 @@ def to_device(x: Any, dtype: Any = None) -> Any:
     if hasattr(x, "__cuda_array_interface__"):
         return cuda.as_cuda_array(x)
     array = np.ascontiguousarray(x, dtype)
+    if array.shape == (0,):
+        return empty(0, array.dtype)
     if 0 in array.strides:  # an axis of length one, which would make a type of its own
         array = array.copy()
     return cuda.to_device(array)
 
 
 def empty(shape: int | tuple[int, ...], dtype: Any = np.float64) -> Any:
-    """Return an array on the device that holds anything."""
-    return cuda.device_array(shape, dtype)
+    """Return an array on the device that holds anything, or nothing.
+
+    numpy takes the strides from an array that is created empty, and to a kernel one without is of
+    another type.
+    """
+    return cuda.device_array(1, dtype)[:0] if shape == 0 else cuda.device_array(shape, dtype)
 
 
 # What the threads of a warp, and those of a block, tell one another

@@ -1,4 +1,4 @@
-"""Where to compute: `device="cpu"` or `device="cuda"`, and what is missing for the latter."""
+"""Where to compute: `device="cpu"` or `device="cuda"`, what is missing, and where arrays are."""
 
 import ctypes
 import importlib.metadata
@@ -7,7 +7,9 @@ import sys
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
-from sparsenum._check import choice
+import numpy as np
+
+from sparsenum._check import choice, real_array
 from sparsenum.errors import DeviceError
 
 Device = Literal["cpu", "cuda"]
@@ -97,3 +99,64 @@ def lives_on_cuda(x: Any) -> bool:
     """Return whether an array is in the memory of a CUDA device."""
     # The second is what numba's arrays have, simulated ones too.
     return hasattr(x, "__cuda_array_interface__") or hasattr(x, "__cuda_ndarray__")
+
+
+def on_cuda_with(device: str, **operands: Any) -> bool:
+    """Return whether to compute on a CUDA device; raise where the CPU cannot reach an operand."""
+    if on_cuda(device):
+        return True
+    for name, operand in operands.items():
+        # A sparse matrix is where its indices are.
+        if lives_on_cuda(getattr(operand, "indices", operand)):
+            raise DeviceError(
+                f"{name} is in the memory of a CUDA device, out of reach of device='cpu': pass "
+                "device='cuda', or bring it back first (`.to('cpu')` of a sparse matrix)"
+            )
+    return False
+
+
+def moved(device: str, *arrays: Any) -> tuple[Any, ...]:
+    """Return arrays in the memory of a device: those that are there already as they are."""
+    if not on_cuda(device):
+        return tuple(map(host, arrays))
+    from sparsenum._cuda import to_device
+
+    return tuple(map(to_device, arrays))
+
+
+def host(x: Any) -> Any:
+    """Return an array in the memory of the host: where it is, if it is there already."""
+    if not lives_on_cuda(x):
+        return x
+    from sparsenum._cuda import to_device
+
+    return to_device(x).copy_to_host()
+
+
+def operand(x: Any, name: str, ndim: int, *dtypes: Any) -> Any:
+    """Return an array on the device, of one of the types; what is there already must be one.
+
+    What is on the host is read as the first type, unless it is of another one allowed.
+    """
+    from sparsenum._cuda import to_device
+
+    if not lives_on_cuda(x):
+        held = getattr(x, "dtype", None)
+        return to_device(real_array(x, name, ndim, held if held in dtypes else dtypes[0]))
+    array = to_device(x)
+    if array.ndim != ndim:
+        raise ValueError(
+            f"{name} must have {ndim} dimension{'s' * (ndim > 1)}: got shape {array.shape}"
+        )
+    if array.dtype not in dtypes or not array.is_c_contiguous():
+        raise TypeError(
+            f"{name} on the device must be a contiguous array of "
+            f"{' or '.join(str(np.dtype(dtype)) for dtype in dtypes)}: got {array.dtype}"
+            f"{' with strides' * (not array.is_c_contiguous())}; convert it first"
+        )
+    return array
+
+
+def in_kind(result: Any, like: Any) -> Any:
+    """Return what was computed on the device where `like` is: there, or on the host."""
+    return result if lives_on_cuda(like) else result.copy_to_host()

@@ -1,8 +1,8 @@
 """Computing with sparse matrices: compressed rows, products, selection, conjugate gradients."""
 
 from sparsenum.sparse.cg import CGResult, cg
-from sparsenum.sparse.formats import CSR, ELL, transpose
-from sparsenum.sparse.products import rows_times_sparse, spmm, spmv, spmv_t
+from sparsenum.sparse.formats import CSR, ELL
+from sparsenum.sparse.products import rows_times_sparse, spmm, spmv, spmv_t, transpose
 from sparsenum.sparse.schur import schur_cg, schur_direct
 from sparsenum.sparse.selection import row_top_k
 

@@ -1,15 +1,14 @@
 """Preconditioned conjugate gradients for symmetric positive (semi)definite systems."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sparsenum._check import real_array, whole
-from sparsenum._device import Device
+from sparsenum._device import Device, host, in_kind, on_cuda_with, operand
 from sparsenum.sparse.formats import CSR
-from sparsenum.sparse.place import host, in_kind, on_cuda_with, operand
 from sparsenum.sparse.products import spmv
 
 Vector = NDArray[np.float64]
@@ -134,7 +133,7 @@ def _on_cuda(
     rtol: float,
     max_iter: int | None,
 ) -> CGResult:
-    from sparsenum.sparse import on_cuda as device
+    from sparsenum.sparse import on_cuda
 
     if not isinstance(A, CSR):
         raise TypeError(f"A must be a CSR with device='cuda': got {type(A).__name__}")
@@ -143,5 +142,5 @@ def _on_cuda(
         raise ValueError(f"A must be square, with a row for each of b: got shape {A.shape}")
     inverse = operand(_inverse(host(diagonal), given.size), "diagonal", 1, np.float64)
     cap = 10 * given.size if max_iter is None else whole(max_iter, "max_iter")
-    found = device.cg(A.to("cuda"), given, inverse, float(rtol), cap)
-    return replace(found, x=in_kind(found.x, b))
+    x, residual, n_iter, converged = on_cuda.cg(A.to("cuda"), given, inverse, float(rtol), cap)
+    return CGResult(in_kind(x, b), residual, n_iter, converged)

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsenum._check import float_type, real_array
-from sparsenum._device import Device, lives_on_cuda
+from sparsenum._device import Device, moved
 from sparsenum.sparse import _cpu
-from sparsenum.sparse.place import moved, on_cuda_with
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -175,32 +174,3 @@ class ELL:
         np.cumsum(used.sum(axis=1), out=indptr[1:], dtype=np.uint64)
         data = np.take_along_axis(self.data, order, axis=1)[used]
         return CSR(indptr, indices[used], data, (n, self.n_cols))
-
-
-def transpose(A: CSR, *, device: Device = "cpu") -> CSR:
-    """Return A' by compressed rows.
-
-    Parameters
-    ----------
-    A : CSR, shape (n, m)
-        The matrix.
-    device : {"cpu", "cuda"}, default "cpu"
-        Where to compute; the transpose is where `A` is.
-
-    Returns
-    -------
-    CSR, shape (m, n)
-        The transpose, columns sorted. Cost O(n + m + nnz).
-    """
-    if on_cuda_with(device, A=A):
-        from sparsenum.sparse import on_cuda as there
-
-        turned = there.transpose(A.to(device))
-        return turned if lives_on_cuda(A.indices) else turned.to("cpu")
-    n, m = A.shape
-    indptr = np.zeros(m + 1, np.uint64)
-    np.cumsum(A.column_counts, out=indptr[1:], dtype=np.uint64)
-    indices = np.empty(A.nnz, np.promote_types(A.indices.dtype, index_type(n)))
-    data = np.empty(A.nnz, A.data.dtype)
-    _cpu.fill_transpose(A.indptr, A.indices, A.data, indptr[:-1].copy(), indices, data)
-    return CSR(indptr, indices, data, (m, n))

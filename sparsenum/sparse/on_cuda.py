@@ -6,7 +6,6 @@ import numpy as np
 
 from sparsenum import _cuda as device
 from sparsenum.sparse import _cuda
-from sparsenum.sparse.cg import CGResult
 from sparsenum.sparse.formats import CSR, index_type
 
 Array = Any  # on the device
@@ -14,15 +13,6 @@ Array = Any  # on the device
 # so matrices with millions of columns are given fewer.
 RANGES = 2 if device.SIMULATED else 256
 CURSORS = 2**28
-
-
-def vector(size: int, dtype: Any = np.float64) -> Array:
-    """Return an array on the device that holds anything, or nothing.
-
-    Numpy takes the strides from an array that is created empty, and to a kernel one without is of
-    another type.
-    """
-    return device.empty(size, dtype) if size else device.empty(1, dtype)[:0]
 
 
 def offsets(counts: Array) -> tuple[Array, int]:
@@ -37,19 +27,19 @@ def transpose(A: CSR) -> CSR:
     n, m = A.shape
     ranges = max(1, min(n, RANGES, CURSORS // max(m, 1)))
     cursor = device.empty((ranges, max(m, 1)), np.uint32)
-    totals, grid = vector(m, np.uint64), (ranges, device.THREADS)
+    totals, grid = device.empty(m, np.uint64), (ranges, device.THREADS)
     _cuda.count_columns[grid](A.indptr, A.indices, cursor)
     _cuda.start_columns[device.per_item(m)](cursor, totals)
     indptr, nnz = offsets(totals)
-    indices = vector(nnz, np.promote_types(A.indices.dtype, index_type(n)))
-    data = vector(nnz, A.data.dtype)
+    indices = device.empty(nnz, np.promote_types(A.indices.dtype, index_type(n)))
+    data = device.empty(nnz, A.data.dtype)
     _cuda.fill_transpose[grid](A.indptr, A.indices, A.data, cursor, indptr, indices, data)
     return CSR(indptr, indices, data, (m, n))
 
 
 def spmv(A: CSR, x: Array) -> Array:
     """Return A x."""
-    y = vector(A.shape[0], A.data.dtype)
+    y = device.empty(A.shape[0], A.data.dtype)
     _cuda.spmv[device.per_row(A.shape[0])](A.indptr, A.indices, A.data, x, y)
     return y
 
@@ -64,25 +54,29 @@ def spmm(A: CSR, X: Array) -> Array:
     return Y
 
 
-def cg(A: CSR, b: Array, inverse: Array, rtol: float, max_iter: int) -> CGResult:
-    """Solve A x = b by conjugate gradients preconditioned by `inverse`, all in one launch."""
+def cg(
+    A: CSR, b: Array, inverse: Array, rtol: float, max_iter: int
+) -> tuple[Array, float, int, bool]:
+    """Solve A x = b by conjugate gradients preconditioned by `inverse`, all in one launch.
+
+    Return x, the residual, the iterations and whether they converged.
+    """
     n, grid = b.size, device.in_step(_cuda.cg)
     x, work = device.empty(n), device.empty((3, n))
     parts, out = device.empty((4, grid[0])), device.empty(3)
     matrix = A.indptr, A.indices, A.data
     _cuda.cg[grid](*matrix, inverse, b, rtol, max_iter, x, work, parts, out)
     n_iter, residual, converged = out.copy_to_host().tolist()
-    return CGResult(x, residual, int(n_iter), bool(converged))
+    return x, residual, int(n_iter), bool(converged)
 
 
-def schur_cg(Q: CSR, weight: Array, b: Array, rtol: float, max_iter: int) -> tuple[Array, int]:
-    """Solve (diag(weight) - Q'Q) x = b by conjugate gradients, all in one launch."""
-    found = schur_result(Q, weight, b, rtol, max_iter)
-    return found.x, found.n_iter
+def schur_cg(
+    Q: CSR, weight: Array, b: Array, rtol: float, max_iter: int
+) -> tuple[Array, float, int]:
+    """Solve (diag(weight) - Q'Q) x = b by conjugate gradients, all in one launch.
 
-
-def schur_result(Q: CSR, weight: Array, b: Array, rtol: float, max_iter: int) -> CGResult:
-    """Solve it, and say how far it came."""
+    Return x, the relative residual and the iterations.
+    """
     n, m = Q.shape
     t, grid = transpose(Q), device.in_step(_cuda.schur_cg)
     x, work, y = device.empty(m), device.empty((4, m)), device.empty(n)
@@ -90,7 +84,7 @@ def schur_result(Q: CSR, weight: Array, b: Array, rtol: float, max_iter: int) ->
     matrices = Q.indptr, Q.indices, Q.data, t.indptr, t.indices, t.data
     _cuda.schur_cg[grid](*matrices, weight, b, rtol, max_iter, x, work, y, parts, out)
     n_iter, residual = out.copy_to_host().tolist()
-    return CGResult(x, residual, int(n_iter), residual <= rtol)
+    return x, residual, int(n_iter)
 
 
 def row_top_k(scores: Array, k: int) -> tuple[Array, Array]:

@@ -1,4 +1,4 @@
-"""Products of a CSR matrix with vectors, dense blocks and other CSR matrices."""
+"""The transpose of a CSR matrix, and its products with vectors, dense blocks and CSR matrices."""
 
 from typing import Any
 
@@ -6,10 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sparsenum._check import real_array, whole
-from sparsenum._device import Device
+from sparsenum._device import Device, in_kind, lives_on_cuda, on_cuda_with, operand
 from sparsenum.sparse import _cpu
-from sparsenum.sparse.formats import CSR
-from sparsenum.sparse.place import in_kind, on_cuda_with, operand
+from sparsenum.sparse.formats import CSR, index_type
 
 Array = NDArray[np.floating[Any]]
 
@@ -26,6 +25,35 @@ def _operand(
     return array
 
 
+def transpose(A: CSR, *, device: Device = "cpu") -> CSR:
+    """Return A' by compressed rows.
+
+    Parameters
+    ----------
+    A : CSR, shape (n, m)
+        The matrix.
+    device : {"cpu", "cuda"}, default "cpu"
+        Where to compute; the transpose is where `A` is.
+
+    Returns
+    -------
+    CSR, shape (m, n)
+        The transpose, columns sorted. Cost O(n + m + nnz).
+    """
+    if on_cuda_with(device, A=A):
+        from sparsenum.sparse import on_cuda
+
+        turned = on_cuda.transpose(A.to(device))
+        return turned if lives_on_cuda(A.indices) else turned.to("cpu")
+    n, m = A.shape
+    indptr = np.zeros(m + 1, np.uint64)
+    np.cumsum(A.column_counts, out=indptr[1:], dtype=np.uint64)
+    indices = np.empty(A.nnz, np.promote_types(A.indices.dtype, index_type(n)))
+    data = np.empty(A.nnz, A.data.dtype)
+    _cpu.fill_transpose(A.indptr, A.indices, A.data, indptr[:-1].copy(), indices, data)
+    return CSR(indptr, indices, data, (m, n))
+
+
 def spmv(A: CSR, x: ArrayLike, *, device: Device = "cpu") -> Array:
     """Return A x in the precision of `A`.
 
@@ -37,7 +65,7 @@ def spmv(A: CSR, x: ArrayLike, *, device: Device = "cpu") -> Array:
         The vector.
     device : {"cpu", "cuda"}, default "cpu"
         Where to compute. On a CUDA device sums are float64, whatever `A` holds, and the product
-        stays there if `x` is there.
+        stays there if `x` is on_cuda.
 
     Returns
     -------
@@ -50,10 +78,10 @@ def spmv(A: CSR, x: ArrayLike, *, device: Device = "cpu") -> Array:
         If the length of `x` is not the number of columns of `A`.
     """
     if on_cuda_with(device, A=A, x=x):
-        from sparsenum.sparse import on_cuda as there
+        from sparsenum.sparse import on_cuda
 
         given = _operand(x, "x", A, 1, A.shape[1], device)
-        product: Array = in_kind(there.spmv(A.to(device), given), x)
+        product: Array = in_kind(on_cuda.spmv(A.to(device), given), x)
         return product
     x = _operand(x, "x", A, 1, A.shape[1])
     y = np.empty(A.shape[0], A.data.dtype)
@@ -72,7 +100,7 @@ def spmv_t(A: CSR, y: ArrayLike, *, device: Device = "cpu") -> Array:
         The vector.
     device : {"cpu", "cuda"}, default "cpu"
         Where to compute. On a CUDA device sums are float64, whatever `A` holds, and the product
-        stays there if `y` is there. There the transpose is formed for each call.
+        stays there if `y` is on_cuda. There the transpose is formed for each call.
 
     Returns
     -------
@@ -86,11 +114,11 @@ def spmv_t(A: CSR, y: ArrayLike, *, device: Device = "cpu") -> Array:
         If the length of `y` is not the number of rows of `A`.
     """
     if on_cuda_with(device, A=A, y=y):
-        from sparsenum.sparse import on_cuda as there
+        from sparsenum.sparse import on_cuda
 
         # Threads that scatter at once would add in another order each time.
         given = _operand(y, "y", A, 1, A.shape[0], device)
-        product: Array = in_kind(there.spmv(there.transpose(A.to(device)), given), y)
+        product: Array = in_kind(on_cuda.spmv(on_cuda.transpose(A.to(device)), given), y)
         return product
     y = _operand(y, "y", A, 1, A.shape[0])
     x = np.zeros(A.shape[1], A.data.dtype)
@@ -109,7 +137,7 @@ def spmm(A: CSR, X: ArrayLike, *, device: Device = "cpu") -> Array:
         The block; its rows should be contiguous.
     device : {"cpu", "cuda"}, default "cpu"
         Where to compute. On a CUDA device sums are float64, whatever `A` holds, and the product
-        stays there if `X` is there.
+        stays there if `X` is on_cuda.
 
     Returns
     -------
@@ -122,10 +150,10 @@ def spmm(A: CSR, X: ArrayLike, *, device: Device = "cpu") -> Array:
         If `X` has not as many rows as `A` has columns.
     """
     if on_cuda_with(device, A=A, X=X):
-        from sparsenum.sparse import on_cuda as there
+        from sparsenum.sparse import on_cuda
 
         given = _operand(X, "X", A, 2, A.shape[1], device)
-        product: Array = in_kind(there.spmm(A.to(device), given), X)
+        product: Array = in_kind(on_cuda.spmm(A.to(device), given), X)
         return product
     X = _operand(X, "X", A, 2, A.shape[1])
     Y = np.zeros((A.shape[0], X.shape[1]), A.data.dtype)

@@ -1,17 +1,16 @@
 """Schur complements of two-sided systems: diag(w) - Q'Q, solved by iteration or directly."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sparsenum._check import real_array, whole
-from sparsenum._device import Device
+from sparsenum._device import Device, in_kind, on_cuda_with, operand
 from sparsenum.sparse import _cpu
 from sparsenum.sparse.cg import CGResult, Vector
-from sparsenum.sparse.formats import CSR, transpose
-from sparsenum.sparse.place import in_kind, on_cuda_with, operand
+from sparsenum.sparse.formats import CSR
+from sparsenum.sparse.products import transpose
 
 RIDGE = 1e-13  # added to the diagonal, scaled to one, so that a singular system has a factor
 # A matrix with more non-zeros than this share, and no more unknowns than this, is factorised as a
@@ -71,10 +70,10 @@ def schur_cg(
     weight, b = _sides(Q, weight, b, device)
     cap = 10 * b.size if max_iter is None else whole(max_iter, "max_iter")
     if on_device:
-        from sparsenum.sparse.on_cuda import schur_result
+        from sparsenum.sparse import on_cuda
 
-        found = schur_result(Q.to(device), weight, b, float(rtol), cap)
-        return replace(found, x=in_kind(found.x, like))
+        x, residual, n_iter = on_cuda.schur_cg(Q.to(device), weight, b, float(rtol), cap)
+        return CGResult(in_kind(x, like), residual, n_iter, residual <= rtol)
     x = np.empty_like(b)
     full = Q.nnz > SCATTER_SHARE * Q.shape[0] * Q.shape[1]
     Qt = None if full else _triple(transpose(Q))

@@ -4,10 +4,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sparsenum._check import float_type, real_array, whole
-from sparsenum._device import Device
+from sparsenum._device import Device, in_kind, on_cuda_with, operand
 from sparsenum.sparse import _cpu
 from sparsenum.sparse.formats import ELL
-from sparsenum.sparse.place import in_kind, on_cuda_with, operand
 
 
 def row_top_k(scores: ArrayLike, k: int, *, device: Device = "cpu") -> ELL:
@@ -37,10 +36,10 @@ def row_top_k(scores: ArrayLike, k: int, *, device: Device = "cpu") -> ELL:
         If `k` is below 1 or above the number of columns.
     """
     if on_cuda_with(device, scores=scores):
-        from sparsenum.sparse import on_cuda as there
+        from sparsenum.sparse import on_cuda
 
-        given = operand(scores, "scores", 2, float_type(scores))
-        columns, best = there.row_top_k(given, whole(k, "k", lower=1, upper=given.shape[1]))
+        given = operand(scores, "scores", 2, np.float64, np.float32)
+        columns, best = on_cuda.row_top_k(given, whole(k, "k", lower=1, upper=given.shape[1]))
         return ELL(in_kind(columns, scores), in_kind(best, scores), given.shape[1])
     scores = real_array(scores, "scores", 2, float_type(scores))
     n, m = scores.shape

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from sparsenum import _cuda as device
 from sparsenum.sparse import CSR
-from sparsenum.sparse.on_cuda import offsets, vector
+from sparsenum.sparse.on_cuda import offsets
 from sparsenum.topology import _cuda
 
 Array = Any  # on the device
@@ -19,7 +19,7 @@ SHARE = 2 if device.SIMULATED else 1024  # of a list, that a warp goes through
 
 def spared(table: CSR, score: Array, quota: NDArray[np.int64], by_row: bool) -> Array:
     """Return a truth for each entry that is not among the weakest, of its row or of all."""
-    kept = vector(table.nnz, np.uint8)
+    kept = device.empty(table.nnz, np.uint8)
     if by_row:
         grid = device.per_row(quota.size)
         _cuda.weakest_in_rows[grid](table.indptr, score, device.to_device(quota), kept)
@@ -28,7 +28,7 @@ def spared(table: CSR, score: Array, quota: NDArray[np.int64], by_row: bool) -> 
         return kept
     if quota[0] == 0:
         return device.to_device(np.ones(table.nnz, np.uint8))
-    key, grid = vector(table.nnz, np.uint64), device.per_item(table.nnz)
+    key, grid = device.empty(table.nnz, np.uint64), device.per_item(table.nnz)
     _cuda.keys[grid](score, key)
     _cuda.mark[grid](key, _nth(key, int(quota[0])), np.uint8(0), kept)
     return kept
@@ -46,16 +46,16 @@ def _nth(key: Array, wanted: int) -> Array:
 def _kept(indptr: Array, kept: Array) -> tuple[Array, Array]:
     """Return where rows begin without what is not kept, and the positions of what is."""
     grid = device.per_row(indptr.size - 1)
-    counts = vector(indptr.size - 1, np.uint64)
+    counts = device.empty(indptr.size - 1, np.uint64)
     _cuda.count_kept[grid](indptr, kept, counts)
     starts, size = offsets(counts)
-    source = vector(size, np.int32 if kept.size < 2**31 else np.int64)
+    source = device.empty(size, np.int32 if kept.size < 2**31 else np.int64)
     _cuda.fill_kept[grid](indptr, kept, starts, source)
     return starts, source
 
 
 def _take(x: Array, source: Array) -> Array:
-    out = vector(source.size, x.dtype)
+    out = device.empty(source.size, x.dtype)
     _cuda.take[device.per_item(source.size)](x, source, out)
     return out
 
@@ -70,7 +70,7 @@ def merged(old: Pattern, born_starts: Array, born: Array) -> Pattern:
     """Return the pattern of what is left and what is born."""
     kept_indptr, kept, kept_source = old
     indptr, nnz = device.empty(kept_indptr.size, np.uint64), kept.size + born.size
-    indices, source = vector(nnz, kept.dtype), vector(nnz, kept_source.dtype)
+    indices, source = device.empty(nnz, kept.dtype), device.empty(nnz, kept_source.dtype)
     grid = device.per_row(indptr.size - 1)
     arrays = kept_indptr, kept, kept_source, born_starts, born, indptr, indices, source
     _cuda.merge_rows[grid](*arrays)
@@ -89,7 +89,7 @@ def free_blocks(table: CSR, kept: Array, blocks: Blocks, seed: np.uint64) -> Blo
 def best_by_row(blocks: Blocks, quota: NDArray[np.int64], dtype: Any) -> tuple[Array, Array]:
     """Return the best columns of each row, as many as its quota, sorted."""
     starts = np.append(0, np.cumsum(quota))
-    there, columns = device.to_device(starts), vector(int(starts[-1]), dtype)
+    there, columns = device.to_device(starts), device.empty(int(starts[-1]), dtype)
     for first, block in blocks:
         _cuda.best_in_rows[device.per_row(block.shape[0])](block, first, there, columns)
     return there, columns
@@ -105,8 +105,10 @@ def best_of_all(blocks: Blocks, n: int, shape: tuple[int, int], dtype: Any) -> t
             lists, bar = _first(lists, n)
     if n > 0 and sum(key.size for key, _ in lists) > n:
         lists, _ = _first(lists, n)
-    places = _joined([places for _, places in lists], np.int64) if n > 0 else vector(0, np.int64)
-    starts, columns = device.empty(shape[0] + 1, np.int64), vector(places.size, dtype)
+    places = (
+        _joined([places for _, places in lists], np.int64) if n > 0 else device.empty(0, np.int64)
+    )
+    starts, columns = device.empty(shape[0] + 1, np.int64), device.empty(places.size, dtype)
     grid = device.per_item(max(starts.size, places.size))
     _cuda.unravel[grid](places, shape[1], starts, columns)
     return starts, columns
@@ -115,10 +117,10 @@ def best_of_all(blocks: Blocks, n: int, shape: tuple[int, int], dtype: Any) -> t
 def _better(block: Array, first: int, bar: Array) -> tuple[Array, Array]:
     """Return keys and places of what is better than the bar, in order of place."""
     grid = device.per_row(block.shape[0])
-    counts = vector(block.shape[0], np.uint64)
+    counts = device.empty(block.shape[0], np.uint64)
     _cuda.count_better[grid](block, bar, counts)
     starts, size = offsets(counts)
-    key, places = vector(size, np.uint64), vector(size, np.int64)
+    key, places = device.empty(size, np.uint64), device.empty(size, np.int64)
     _cuda.fill_better[grid](block, first, bar, starts, key, places)
     return key, places
 
@@ -135,7 +137,7 @@ def _first(lists: list[tuple[Array, Array]], n: int) -> tuple[list[tuple[Array, 
 
 
 def _joined(parts: list[Array], dtype: Any) -> Array:
-    whole, at = vector(sum(part.size for part in parts), dtype), 0
+    whole, at = device.empty(sum(part.size for part in parts), dtype), 0
     for part in parts:
         if part.size:
             whole[at : at + part.size].copy_to_device(part)
@@ -145,13 +147,13 @@ def _joined(parts: list[Array], dtype: Any) -> Array:
 
 def carried(source: Array, state: Array, newborn: float) -> Array:
     """Move one number per entry along; newborns start fresh."""
-    new = vector(source.size, state.dtype)
+    new = device.empty(source.size, state.dtype)
     _cuda.carry[device.per_item(source.size)](source, state, float(newborn), new)
     return new
 
 
 def shifted(x: Array, by: int) -> Array:
     """Return x - by, where x is not negative."""
-    out = vector(x.size, x.dtype)
+    out = device.empty(x.size, x.dtype)
     _cuda.shift[device.per_item(x.size)](x, by, out)
     return out

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsenum._check import float_type, whole
-from sparsenum._device import Device, lives_on_cuda
+from sparsenum._check import whole
+from sparsenum._device import Device, host, in_kind, lives_on_cuda, moved, on_cuda_with, operand
 from sparsenum.sparse import CSR
-from sparsenum.sparse.place import host, in_kind, moved, on_cuda_with, operand
 from sparsenum.topology import _cpu
 from sparsenum.topology.score import spared
 
@@ -255,7 +254,7 @@ def _groups(table: CSR, by_row: bool) -> NDArray[np.uint64]:
 def _on_cuda(table: CSR, keep_score: NDArray[np.floating[Any]]) -> tuple[CSR, Any]:
     """Return a pattern and its scores on the device; values stay where they are."""
     indptr, indices = moved("cuda", table.indptr, table.indices)
-    score = operand(keep_score, "keep_score", 1, float_type(keep_score))
+    score = operand(keep_score, "keep_score", 1, np.float64, np.float32)
     return CSR(indptr, indices, table.data, table.shape), score
 
 

@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sparsenum import _cuda as device
-from sparsenum._check import float_type, real_array
-from sparsenum._device import lives_on_cuda
+from sparsenum._device import host, operand
 from sparsenum.ot.problems.checks import RegType, masses, refuse_cost
 from sparsenum.ot.problems.dense import SAMPLE, Vector
 from sparsenum.ot.problems.reduction import SENTINEL, Reduction, start_of
@@ -36,7 +35,7 @@ def device_solution(
     cost = device_cost(M)
     found = extent(cost)
     refuse_cost(found.low)
-    sides = masses(_host(a), "a", cost.shape[0]), masses(_host(b), "b", cost.shape[1])
+    sides = masses(host(a), "a", cost.shape[0]), masses(host(b), "b", cost.shape[1])
     regular = found.high <= SENTINEL and not found.endless
     reduction, left = _reduced(cost, regular, *sides, reg)
     problem = DeviceProblem(left, *reduction.shares, reg)
@@ -73,16 +72,9 @@ def _without_outliers(
 
 def device_cost(M: Any) -> Any:
     """Return a cost on the device: where it is, if it is there already."""
-    if not lives_on_cuda(M):
-        return device.to_device(real_array(M, "M", 2, float_type(M)))
-    cost = device.to_device(M)
-    if cost.ndim != 2 or 0 in cost.shape:
-        raise ValueError(f"M must have 2 dimensions, none of length 0: got shape {cost.shape}")
-    if cost.dtype not in TYPES or not cost.is_c_contiguous():
-        raise TypeError(
-            "M on the device must be a contiguous array of float64 or float32: got "
-            f"{cost.dtype}{' with strides' * (not cost.is_c_contiguous())}; convert it first"
-        )
+    cost = operand(M, "M", 2, *TYPES)
+    if 0 in cost.shape:
+        raise ValueError(f"M must have rows and columns: got shape {cost.shape}")
     return cost
 
 
@@ -95,7 +87,3 @@ def _reduced(cost: Any, regular: bool, a: Vector, b: Vector, reg: float) -> tupl
     if not reduction.is_whole:
         cost = take(cost, *map(device.to_device, reduction.sides))
     return reduction, cost
-
-
-def _host(x: Any) -> Any:
-    return device.to_device(x).copy_to_host() if lives_on_cuda(x) else x

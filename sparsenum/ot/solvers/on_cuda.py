@@ -138,7 +138,7 @@ class DeviceProblem:
         Q = self._hessian(at, min(DROP_MOST, DROP_PER_ERROR * at.error))
         rtol = min(CG_MOST, max(CG_PER_ERROR * at.error, CG_LEAST, 0.1 * goal / at.error))
         most = STALLED_MAX_ITER if pace.stalled else CG_MAX_ITER
-        x, n_iter = sparse.schur_cg(Q, weight, rhs, rtol, most)
+        x, _, n_iter = sparse.schur_cg(Q, weight, rhs, rtol, most)
         pace.stalled |= n_iter == most
         pace.cg += n_iter
         _cuda.centre[device.ONE_BLOCK](x, rhs, pace.cap, out)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from sparsenum import _cuda as device
 from sparsenum._check import real_array
-from sparsenum._device import lives_on_cuda
+from sparsenum._device import host, lives_on_cuda, operand
 from sparsenum.ot.problems.dense import Vector
 from sparsenum.ot.problems.reduction import BEYOND, SENTINEL
 from sparsenum.ot.solutions.on_cuda import TYPES
@@ -21,23 +21,12 @@ Array = Any  # on the device
 def device_costs(M: Any) -> Any:
     """Return a stack of costs where it is: on the device, or else as one of float64 on the host."""
     M = backend_of(M).detach(M) if is_tensor(M) else M
-    if not lives_on_cuda(M):
-        return real_array(to_numpy(M), "M", 3)
-    costs = device.to_device(M)
-    if costs.ndim != 3:
-        raise ValueError(f"M must have 3 dimensions: got shape {costs.shape}")
-    if costs.dtype not in TYPES or not costs.is_c_contiguous():
-        raise TypeError(
-            "M on the device must be a contiguous array of float64 or float32: got "
-            f"{costs.dtype}{' with strides' * (not costs.is_c_contiguous())}; convert it first"
-        )
-    return costs
+    return operand(M, "M", 3, *TYPES) if lives_on_cuda(M) else real_array(to_numpy(M), "M", 3)
 
 
 def to_host(x: Any) -> Any:
     """Return an array on the host, wherever it is."""
-    x = to_numpy(x)
-    return device.to_device(x).copy_to_host() if lives_on_cuda(x) else x
+    return host(to_numpy(x))
 
 
 class DevicePasses:
