@@ -38,13 +38,14 @@ class Peer(NamedTuple):
 
 REGS = ((5.0,), (20.0,), (50.0,), (200.0,))
 ALPHAS = (5.0, 10.0, 40.0)
-RATES = tuple((rate, reg) for rate in (0.02, 0.1, 0.3) for reg in (0.001, 0.01))
+LOW = tuple((rate, reg) for rate in (0.02, 0.1) for reg in (0.001, 0.01))
+HIGH = tuple((rate, reg) for rate in (0.1, 0.3) for reg in (0.001, 0.01))
 PASSES = (5, 15, 50, 150)
 PEERS = {
     "implicit ALS, 64 columns": Peer(als, REGS, ALPHAS),
     f"implicit ALS, {WIDE} columns": Peer(partial(als, columns=WIDE), REGS, ALPHAS),
-    "implicit BPR, 64 columns": Peer(implicit_bpr, RATES, PASSES),
-    "Cornac BPR, 64 columns": Peer(cornac_bpr, RATES, PASSES),
+    "implicit BPR, 64 columns": Peer(implicit_bpr, LOW, PASSES),
+    "Cornac BPR, 64 columns": Peer(cornac_bpr, HIGH, PASSES),
     f"SVD, {WIDE} columns": Peer(svd, ((),), (32, 64, 128, WIDE)),
     "GF-CF": Peer(gf_cf, ((),), (0.0, 0.1, 0.3, 1.0, 3.0)),  # share of the low pass
 }
@@ -129,7 +130,7 @@ BEST: dict[str, dict[str, Setting]] = {
         "gowalla": (0.3,),
         "yelp2018": (0.3,),
         "amazon_sports": (1.0,),
-        "amazon_book_kgat": (0.3,),
+        "amazon_book_kgat": (0.1,),
     },
 }
 
