@@ -58,12 +58,12 @@ class Pulls:
     def of_items(self, V: CSR, items: slice) -> NDArray[np.float32]:
         """Return the rows of a range of items of (A'A - diagonal) V."""
         A, Y = self.A, np.zeros((items.stop - items.start, V.shape[1]), np.float32)
-        _cpu_latent.subtract_own(V.indptr, V.indices, V.data, np.uint64(items.start), self.own, Y)
+        _cpu_latent.subtract_own(*V.arrays, np.uint64(items.start), self.own, Y)
         for user, Z in self._users(V):
 
             def add(rows: slice, user: int = user, Z: NDArray[np.float32] = Z) -> None:
                 first = np.uint64(items.start + rows.start)
-                triple = A.indptr, A.indices, A.data
+                triple = A.arrays
                 _cpu_latent.add_pulls(*triple, np.uint64(user), Z, first, Y[rows])
 
             by_rows(add, Y.shape, self.n_threads)

@@ -11,7 +11,7 @@ from recsys.blend import _cpu_graph
 from recsys.blend.incidence import Sides
 from sparsenum._threads import BLOCK, by_rows
 from sparsenum.sparse import CSR, transpose
-from sparsenum.sparse.formats import index_type
+from sparsenum.sparse.formats import index_type, row_starts
 from sparsenum.topology import allocate
 
 FLOOR = 2  # sources of a target, where the budget and the data allow them
@@ -197,8 +197,7 @@ class _Learner:
     def learned(self, quota: NDArray[np.int64], only: NDArray[np.bool_] | None = None) -> _Edges:
         """Learn the sources of all targets, or of some; less than the quota where few were met."""
         n_items = quota.size
-        starts = np.zeros(n_items + 1, np.int64)
-        np.cumsum(quota, out=starts[1:])
+        starts = row_starts(quota).view(np.int64)
         sources = np.zeros(starts[-1], index_type(n_items))
         edges = _Edges(
             starts, sources, np.zeros(sources.size, np.float32), np.zeros(n_items, np.int64)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from recsys.blend import _cpu_graph
 from sparsenum.sparse import CSR
-from sparsenum.sparse.formats import index_type
+from sparsenum.sparse.formats import index_type, row_starts
 
 Pattern = tuple[NDArray[np.uint64], NDArray[np.unsignedinteger[Any]]]
 LOT = 0  # seed of the order: the same data have the same
@@ -40,15 +40,9 @@ class Sides:
         n_users, n_items = matrix.shape
         order = np.random.default_rng(LOT).permutation(n_users).astype(np.uint32)
         lengths, counts = matrix.row_counts[order], matrix.column_counts
-        users = _pointers(lengths), np.empty(matrix.nnz, index_type(n_items))
-        items = _pointers(counts), np.empty(matrix.nnz, index_type(n_users))
+        users = row_starts(lengths), np.empty(matrix.nnz, index_type(n_items))
+        items = row_starts(counts), np.empty(matrix.nnz, index_type(n_users))
         reach = np.zeros(n_items, np.uint64)
         pattern = matrix.indptr, matrix.indices
         _cpu_graph.fill_sides(order, pattern, users, items[0][:-1].copy(), items[1], reach)
         return cls(users, items, lengths, counts, reach)
-
-
-def _pointers(counts: NDArray[np.int64]) -> NDArray[np.uint64]:
-    indptr = np.zeros(counts.size + 1, np.uint64)
-    np.cumsum(counts, out=indptr[1:], dtype=np.uint64)
-    return indptr

@@ -166,10 +166,8 @@ def _row_counts(degrees: NDArray[np.int64], weights: int, rule: LatentRule) -> N
 def _anchored(pulls: Pulls, degrees: NDArray[np.int64], counts: NDArray[np.int64], dim: int) -> CSR:
     """Return rows of length 1 that hold the strongest ties of each item to the anchors."""
     anchors = np.sort(np.argsort(-degrees, kind="stable")[:dim])
-    indptr = np.zeros(degrees.size + 1, np.uint64)
-    indptr[anchors + 1] = 1
-    ones = CSR(
-        np.cumsum(indptr, dtype=np.uint64),
+    ones = CSR.from_counts(
+        np.isin(np.arange(degrees.size), anchors),
         np.arange(anchors.size, dtype=index_type(dim)),
         np.ones(anchors.size, np.float32),
         (degrees.size, dim),

@@ -77,6 +77,5 @@ def drop_rare(
 def matrix_of(pairs: Pairs, data: Weights, shape: tuple[int, int]) -> CSR:
     """Return the matrix whose sorted entries are the pairs row * n_items + column."""
     row, column = np.divmod(pairs, max(shape[1], 1))
-    indptr = np.zeros(shape[0] + 1, np.uint64)
-    np.cumsum(np.bincount(row.astype(np.int64), minlength=shape[0]), out=indptr[1:])
-    return CSR(indptr, column.astype(np.uint32), data, shape)
+    counts = np.bincount(row.astype(np.int64), minlength=shape[0])
+    return CSR.from_counts(counts, column.astype(np.uint32), data, shape)

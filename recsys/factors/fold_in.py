@@ -3,12 +3,12 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.training.losses import Loss
-from recsys.training.objective import Samples
+from recsys.training.objective import Loss, Samples
 from recsys.training.optimizers import OPTIMIZERS
-from recsys.training.steps import Table, descend
+from recsys.training.steps import descend
+from recsys.training.tables import Table
+from sparsenum import topology
 from sparsenum.sparse import CSR, rows_times_sparse
-from sparsenum.topology import allocate
 
 ADAGRAD = OPTIMIZERS["adagrad"]
 ROUNDS = 10  # passes over the interactions of new rows while all else is frozen
@@ -73,11 +73,9 @@ def new_rows(taken: CSR, other: CSR, counts: NDArray[np.int64]) -> CSR:
         best = np.argsort(-np.abs(pull), axis=1, kind="stable")
         for row, count in zip(best, counts[start:stop], strict=True):
             indices.append(np.sort(row[:count]))
-    indptr = np.zeros(counts.size + 1, np.uint64)
-    np.cumsum(counts, out=indptr[1:], dtype=np.uint64)
     columns = np.concatenate([*indices, np.empty(0, np.int64)]).astype(other.indices.dtype)
     shape = (taken.shape[0], other.shape[1])
-    return CSR(indptr, columns, np.zeros(columns.size, np.float32), shape)
+    return CSR.from_counts(counts, columns, np.zeros(columns.size, np.float32), shape)
 
 
 def make_room(tables: tuple[CSR, CSR], n_new: int) -> tuple[tuple[CSR, CSR], int]:
@@ -95,29 +93,17 @@ def make_room(tables: tuple[CSR, CSR], n_new: int) -> tuple[tuple[CSR, CSR], int
             "larger budget"
         )
     share = min(total // (counts.size + n_new), dim)
-    left = allocate(total - share * n_new, counts.astype(np.float64), lower=1, upper=counts)
+    left = topology.allocate(
+        total - share * n_new, counts.astype(np.float64), lower=1, upper=counts
+    )
     n_users = tables[0].shape[0]
     return (prune(tables[0], left[:n_users]), prune(tables[1], left[n_users:])), share
 
 
 def prune(table: CSR, counts: NDArray[np.int64]) -> CSR:
-    """Keep the counts[i] largest weights of each row; ties to the lower column."""
-    row = np.repeat(np.arange(table.shape[0]), table.row_counts)
-    order = np.lexsort((-np.abs(table.data), row))
-    starts = table.indptr[:-1].astype(np.int64)
-    rank = np.arange(table.nnz) - np.repeat(starts, table.row_counts)
-    kept = np.sort(order[rank < counts[row]])
-    indptr = np.zeros(counts.size + 1, np.uint64)
-    np.cumsum(counts, out=indptr[1:], dtype=np.uint64)
-    return CSR(indptr, table.indices[kept], table.data[kept], table.shape)
-
-
-def stack(above: CSR, below: CSR) -> CSR:
-    """Return the rows of one table followed by those of another."""
-    indptr = np.concatenate([above.indptr, above.indptr[-1] + below.indptr[1:]])
-    indices = np.concatenate([above.indices, below.indices])
-    data = np.concatenate([above.data, below.data])
-    return CSR(indptr, indices, data, (above.shape[0] + below.shape[0], above.shape[1]))
+    """Return the counts[i] largest weights of each row."""
+    left = topology.prune(table, topology.magnitude(table), table.row_counts - counts)
+    return CSR(left.indptr, left.indices, left.carry(table.data), table.shape)
 
 
 def extend(
@@ -159,9 +145,9 @@ def extend(
     n_settled = users.nnz, items.nnz
     # New items first, by the users known so far; then new users, by all items.
     some = _corner(taken_by, n_items, n_users)
-    items = stack(items, new_rows(some, users, np.full(some.shape[0], share)))
+    items = topology.stack(items, new_rows(some, users, np.full(some.shape[0], share)))
     rest = _corner(taken, n_users, items.shape[0])
-    users = stack(users, new_rows(rest, items, np.full(rest.shape[0], share)))
+    users = topology.stack(users, new_rows(rest, items, np.full(rest.shape[0], share)))
     moving = [
         Table(table, np.where(np.arange(table.nnz) < n, SETTLED, ADAGRAD.start(table.nnz)), ADAGRAD)
         for table, n in zip((users, items), n_settled, strict=True)
@@ -172,9 +158,8 @@ def extend(
 
 def _corner(matrix: CSR, first: int, n_cols: int) -> CSR:
     """Return the rows from `first` on, and of them the columns below `n_cols`."""
-    row = np.repeat(np.arange(matrix.shape[0]), matrix.row_counts)
+    row = matrix.rows
     kept = (row >= first) & (matrix.indices < n_cols)
     n_rows = matrix.shape[0] - first
-    indptr = np.zeros(n_rows + 1, np.uint64)
-    np.cumsum(np.bincount(row[kept] - first, minlength=n_rows), out=indptr[1:], dtype=np.uint64)
-    return CSR(indptr, matrix.indices[kept], matrix.data[kept], (n_rows, n_cols))
+    counts = np.bincount(row[kept] - first, minlength=n_rows)
+    return CSR.from_counts(counts, matrix.indices[kept], matrix.data[kept], (n_rows, n_cols))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from recsys.factors import _cpu_als
 from recsys.scores.factor_scores import row_norms
-from recsys.storage.budget import share_rows
+from recsys.training.tables import share_rows
 from sparsenum.sparse import CSR, transpose
 from sparsenum.topology import aligned_start, cosine_fraction, random_start
 
@@ -90,28 +90,28 @@ class Problem:
 
     def solve_users(self, users: CSR, items: CSR, fraction: float) -> tuple[CSR, float]:
         """Return the table of users for that of items, and the sum of b'x."""
-        events = _arrays(self.by_user)
+        events = self.by_user.arrays
         return self._solved((*events, self.user_factors, self.item_factors), users, items, fraction)
 
     def solve_items(self, users: CSR, items: CSR, fraction: float) -> tuple[CSR, float]:
         """Return the table of items for that of users, and the sum of b'x."""
-        events = _arrays(self.by_item)
+        events = self.by_item.arrays
         return self._solved((*events, self.item_factors, self.user_factors), items, users, fraction)
 
     def _solved(
         self, events: tuple[Any, ...], table: CSR, other: CSR, fraction: float
     ) -> tuple[CSR, float]:
         gram = np.zeros((table.shape[1], table.shape[1]), np.float32)
-        _cpu_als.add_gram(_arrays(other), gram)
+        _cpu_als.add_gram(other.arrays, gram)
         solved = CSR(table.indptr, table.indices.copy(), table.data.copy(), table.shape)
         found = _cpu_als.solve_rows(
-            events, _arrays(solved), _arrays(other), gram, np.float32(self.reg), fraction
+            events, solved.arrays, other.arrays, gram, np.float32(self.reg), fraction
         )
         return solved, found
 
     def missed(self, found: float) -> float:
         """Return the share of the targets' squares that is not met where so much was found."""
-        target = self.user_factors[_rows(self.by_user)] * self.item_factors[self.by_user.indices]
+        target = self.user_factors[self.by_user.rows] * self.item_factors[self.by_user.indices]
         total = np.dot(1.0 + self.by_user.data.astype(np.float64), target.astype(np.float64) ** 2)
         return float(1.0 - found / total)
 
@@ -186,7 +186,7 @@ def polished(
         loss = _cpu_als.polish_users(
             rng.permutation(matrix.shape[0]).astype(np.uint32),
             (matrix.indptr, matrix.indices),
-            tuple(_arrays(table) for table in moving),
+            tuple(table.arrays for table in moving),
             squares,
             rule,
             n_drawn,
@@ -202,12 +202,4 @@ def polished(
 
 def _scaled(table: CSR, factors: NDArray[Any]) -> CSR:
     """Multiply each row of a table by a number."""
-    return table.with_data((table.data * factors[_rows(table)]).astype(np.float32))
-
-
-def _rows(table: CSR) -> NDArray[np.int64]:
-    return np.repeat(np.arange(table.shape[0]), table.row_counts)
-
-
-def _arrays(table: CSR) -> tuple[Any, ...]:
-    return table.indptr, table.indices, table.data
+    return table.with_data((table.data * factors[table.rows]).astype(np.float32))

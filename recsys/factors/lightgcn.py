@@ -14,12 +14,11 @@ from recsys.scores.factor_scores import FactorScores, full_rows
 from recsys.training import _cpu
 from recsys.training import loop as dsl
 from recsys.training.checkpoint import Checkpoints, noted, resumed
-from recsys.training.exchange import Tables
 from recsys.training.gradient import BLOCK
 from recsys.training.monitor import Monitor
 from recsys.training.objective import Samples
 from recsys.training.optimizers import OPTIMIZERS
-from recsys.training.steps import Table
+from recsys.training.tables import Table, Tables
 from sparsenum._check import whole
 from sparsenum.sparse import CSR, spmm, transpose
 from sparsenum.topology import Rewiring, rewire
@@ -264,7 +263,7 @@ def gradient_of_batch(
 def descend_all(table: Table, gradient: Dense, rate: float, decay: float) -> None:
     """Take one step with all active weights of a table."""
     weights = table.weights
-    rows = np.repeat(np.arange(weights.shape[0]), weights.row_counts)
+    rows = weights.rows
     active = gradient[rows, weights.indices] + np.float32(decay) * weights.data
     rule = table.optimizer.constants(rate)
     _cpu.move_all(weights.data, table.state, active, rule)

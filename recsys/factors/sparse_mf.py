@@ -18,8 +18,8 @@ from recsys.serving import newcomers
 from recsys.storage.budget import parse_budget
 from recsys.training import loop as dsl
 from recsys.training.checkpoint import Checkpoints, fingerprint, noted, resumed
-from recsys.training.losses import LOSSES, Loss
 from recsys.training.monitor import Monitor
+from recsys.training.objective import LOSSES, Loss
 from recsys.training.optimizers import OPTIMIZERS
 from sparsenum._check import choice, positive, whole
 from sparsenum._device import Device, on_cuda

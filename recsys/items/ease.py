@@ -12,6 +12,7 @@ from recsys.items.neighbours import Neighbours
 from recsys.storage.budget import parse_budget
 from sparsenum._check import positive, require_memory
 from sparsenum.sparse import CSR, rows_times_sparse, transpose
+from sparsenum.sparse.formats import index_type
 
 BLOCK = 512  # rows of the dense matrix that are copied at a time
 
@@ -142,7 +143,5 @@ def largest(blocks: Iterator[tuple[int, NDArray[np.float64]]], weights: int, n: 
             places, values = places[kept], values[kept]
     order = np.argsort(places)
     rows, columns = np.divmod(places[order], n)
-    indptr = np.zeros(n + 1, np.uint64)
-    np.cumsum(np.bincount(rows, minlength=n), out=indptr[1:], dtype=np.uint64)
-    kind = np.uint16 if n <= 2**16 else np.uint32
-    return CSR(indptr, columns.astype(kind), values[order], (n, n))
+    counts = np.bincount(rows, minlength=n)
+    return CSR.from_counts(counts, columns.astype(index_type(n)), values[order], (n, n))

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from recsys.data.interactions import lookup
 from recsys.data.table import Source
-from recsys.scores.factor_scores import take_rows
 from recsys.serving import newcomers
 from recsys.serving.recommender import Recommender
 from sparsenum.sparse import CSR
@@ -29,7 +28,7 @@ class ItemBased(Recommender):
 
     def scores(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the scores of all items for users given by row number."""
-        return self.scores_of(take_rows(self.seen_, rows))
+        return self.scores_of(self.seen_.take(rows))
 
     def fold_in(self, rows: Source, *, user: str | None = None, item: str | None = None) -> Self:
         """Return a model of new users by what they took; this one stays as it is.

@@ -84,8 +84,6 @@ class ItemKNN(Neighbours):
             best.indices[best.data <= 0] = train.n_items
             tables.append(best.to_csr())
         counts = np.concatenate([table.row_counts for table in tables])
-        indptr = np.zeros(counts.size + 1, np.uint64)
-        np.cumsum(counts, out=indptr[1:], dtype=np.uint64)
         indices = np.concatenate([table.indices for table in tables])
         data = np.concatenate([table.data for table in tables])
-        return CSR(indptr, indices, data, (train.n_items, train.n_items))
+        return CSR.from_counts(counts, indices, data, (train.n_items, train.n_items))

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from recsys.data.interactions import Interactions
 from recsys.data.table import Source
 from recsys.items.item_based import ItemBased
-from recsys.scores.factor_scores import take_rows
 from recsys.storage import files as storage
 from sparsenum.sparse import CSR, rows_times_sparse
 
@@ -71,15 +70,15 @@ class Neighbours(ItemBased):
 
     def contributions(self, user: int, item: int) -> pl.DataFrame:
         """Return what each item taken adds to the score of one for a user, by row number."""
-        taken = take_rows(self.seen_, np.array([user])).indices
-        among = take_rows(self.table_, taken.astype(np.int64))
+        taken = self.seen_.take(np.array([user])).indices
+        among = self.table_.take(taken.astype(np.int64))
         here = among.indices == item
         giver = np.repeat(taken, among.row_counts)[here]
         return pl.DataFrame({"item": self.items_.gather(giver), "contribution": among.data[here]})
 
     def similarities(self, item: int) -> NDArray[np.float32]:
         """Return the weights of the neighbours of an item, 0 for all others, by number."""
-        row: NDArray[np.float32] = take_rows(self.table_, np.array([item])).to_dense()[0]
+        row: NDArray[np.float32] = self.table_.take(np.array([item])).to_dense()[0]
         return row
 
     def report(self) -> dict[str, Any]:

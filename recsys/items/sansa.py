@@ -1,6 +1,6 @@
 """A sparse approximate inverse in the place of EASE's dense one: for catalogues of any size."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import polars as pl
@@ -10,9 +10,9 @@ from scipy.sparse import csr_array
 from recsys.data.interactions import Interactions
 from recsys.items import _cpu_sansa
 from recsys.items.ease import BLOCK, EASE, normalised
-from recsys.scores.factor_scores import take_rows
 from recsys.storage.budget import parse_budget
 from sparsenum.sparse import CSR, rows_times_sparse, spmv, transpose
+from sparsenum.sparse.formats import index_type, row_starts
 from sparsenum.topology import allocate
 
 HEAD = 4096  # most popular items whose products are held in a dense matrix: others are soon found
@@ -70,12 +70,12 @@ class SANSA(EASE):
         scores: NDArray[np.float32] = rows_times_sparse(some, self.table_, 0, rows)
         scores /= -self._squares()
         # B has no diagonal: an item says nothing of itself.
-        scores[np.repeat(np.arange(rows), taken.row_counts), taken.indices] += np.float32(1)
+        scores[taken.rows, taken.indices] += np.float32(1)
         return scores
 
     def contributions(self, user: int, item: int) -> pl.DataFrame:
         """Return what each item taken adds to the score of one for a user, by row number."""
-        taken = take_rows(self.seen_, np.array([user])).indices
+        taken = self.seen_.take(np.array([user])).indices
         parts = self._product(item)[taken] / -self._squares()[item]
         parts[taken == item] = 0.0
         return pl.DataFrame({"item": self.items_.gather(taken), "contribution": parts})
@@ -88,7 +88,7 @@ class SANSA(EASE):
     def _product(self, item: int) -> NDArray[np.float32]:
         """Return a column of W'W."""
         by_item = transpose(self.table_)
-        column = take_rows(by_item, np.array([item])).to_dense()[0]
+        column = by_item.take(np.array([item])).to_dense()[0]
         product: NDArray[np.float32] = spmv(by_item, column)
         return product
 
@@ -112,12 +112,12 @@ def inverse_factor(X: CSR, reg: float, weights: int) -> CSR:
     squares += reg * squares.mean()
     weights = min(weights, n * (n + 1) // 2)
     room = allocate(weights, np.ones(n), lower=1, upper=np.arange(1, n + 1))
-    indptr = np.concatenate([[0], np.cumsum(room)]).astype(np.uint64)
+    indptr = row_starts(room)
     lengths = np.empty(n, np.int64)
     indices, data = np.empty(weights, np.uint32), np.empty(weights, np.float32)
     _cpu_sansa.factor_rows(
-        (X.indptr, X.indices, X.data),
-        (by_item.indptr, by_item.indices, by_item.data),
+        X.arrays,
+        by_item.arrays,
         squares.astype(np.float32),
         head_of(X, by_item),
         indptr,
@@ -128,8 +128,7 @@ def inverse_factor(X: CSR, reg: float, weights: int) -> CSR:
     used = np.arange(weights) - np.repeat(indptr[:-1].astype(np.int64), room) < np.repeat(
         lengths, room
     )
-    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.uint64)
-    return CSR(indptr, indices[used], data[used], (n, n))
+    return CSR.from_counts(lengths, indices[used], data[used], (n, n))
 
 
 def head_of(X: CSR, by_item: CSR) -> NDArray[np.float32]:
@@ -144,8 +143,8 @@ def head_of(X: CSR, by_item: CSR) -> NDArray[np.float32]:
 
 def relabelled(matrix: CSR, names: NDArray[np.int64]) -> CSR:
     """Return a matrix with column j as column names[j], its rows sorted again."""
-    row = np.repeat(np.arange(matrix.shape[0]), matrix.row_counts)
+    row = matrix.rows
     columns = names[matrix.indices]
     order = np.lexsort((columns, row))
-    kind: Any = np.uint16 if matrix.shape[1] <= 2**16 else np.uint32
+    kind = index_type(matrix.shape[1])
     return CSR(matrix.indptr, columns[order].astype(kind), matrix.data[order], matrix.shape)

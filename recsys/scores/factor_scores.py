@@ -76,7 +76,7 @@ class FactorScores:
         ranked = self._ranked
         if permitted is not None:
             ranked = ranked.only(permitted)
-        barred = ranked.places_of(take_rows(hidden, rows))
+        barred = ranked.places_of(hidden.take(rows))
         longest = min(int(side.row_counts.max(initial=0)) for side in (self.users, self.items))
         sizes = row_norms(self.users)[rows] * slack(longest)
         lists = no_lists(rows.size, k, self.items.shape[0])
@@ -87,7 +87,7 @@ class FactorScores:
         self, user: int, item: int
     ) -> tuple[NDArray[np.unsignedinteger[Any]], NDArray[np.float32]]:
         """Return the columns that a user and an item share, and the product of their weights."""
-        w, v = take_rows(self.users, np.array([user])), take_rows(self.items, np.array([item]))
+        w, v = self.users.take(np.array([user])), self.items.take(np.array([item]))
         columns, at_user, at_item = np.intersect1d(w.indices, v.indices, return_indices=True)
         return columns, (w.data[at_user] * v.data[at_item]).astype(np.float32)
 
@@ -95,7 +95,7 @@ class FactorScores:
         """Return the cosine of each item's row with that of one; 0 where a row is all zeros."""
         norms = row_norms(self.items)
         norms[norms == 0] = np.inf
-        row = take_rows(self.items, np.array([item])).to_dense()[0]
+        row = self.items.take(np.array([item])).to_dense()[0]
         cosines: NDArray[np.float32] = spmv(self.items, row) / norms / norms[item]
         return cosines
 
@@ -106,7 +106,7 @@ class FactorScores:
     def _expand(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the rows of up to WIDTH users as columns of a dense block, (dim, WIDTH)."""
         block = np.zeros((self.users.shape[1], WIDTH), np.float32)
-        some = take_rows(self.users, rows)
+        some = self.users.take(rows)
         block[some.indices, np.repeat(np.arange(rows.size), some.row_counts)] = some.data
         return block
 
@@ -125,7 +125,7 @@ class Ranked:
         """Return the items that have these rows."""
         norms = row_norms(table)
         order = np.argsort(-norms, kind="stable")
-        return cls(take_rows(table, order), order.astype(np.uint32), norms[order], order.size)
+        return cls(table.take(order), order.astype(np.uint32), norms[order], order.size)
 
     @cached_property
     def place(self) -> NDArray[np.uint32]:
@@ -137,12 +137,12 @@ class Ranked:
     def only(self, permitted: NDArray[np.int64]) -> "Ranked":
         """Return the items that are among the permitted, in the same order."""
         kept = np.flatnonzero(np.isin(self.items, permitted))
-        return Ranked(take_rows(self.table, kept), self.items[kept], self.norms[kept], self.n_items)
+        return Ranked(self.table.take(kept), self.items[kept], self.norms[kept], self.n_items)
 
     def places_of(self, rows: CSR) -> CSR:
         """Return rows of items as sorted rows of their places here."""
         n = self.items.size
-        row = np.repeat(np.arange(rows.shape[0]), rows.row_counts)
+        row = rows.rows
         keys = row * (n + 1) + self.place[rows.indices]
         column = np.sort(keys) % (n + 1)
         return CSR(rows.indptr, column.astype(np.uint32), rows.data, (rows.shape[0], n + 1))
@@ -212,25 +212,14 @@ def _within(
 
 def row_norms(table: CSR) -> NDArray[np.float32]:
     """Return the Euclidean length of each row."""
-    row = np.repeat(np.arange(table.shape[0]), table.row_counts)
+    row = table.rows
     squares = np.bincount(row, table.data.astype(np.float64) ** 2, table.shape[0])
     return np.sqrt(squares).astype(np.float32)
 
 
-def take_rows(table: CSR, rows: NDArray[np.int64]) -> CSR:
-    """Return some rows of a table, in the order asked for."""
-    counts = table.row_counts[rows]
-    indptr = np.zeros(rows.size + 1, np.int64)
-    np.cumsum(counts, out=indptr[1:])
-    starts = table.indptr.view(np.int64)[rows]
-    entries = np.arange(indptr[-1]) + np.repeat(starts - indptr[:-1], counts)
-    shape = (rows.size, table.shape[1])
-    return CSR(indptr.view(np.uint64), table.indices[entries], table.data[entries], shape)
-
-
 def score(table: CSR, first: int, X: NDArray[np.float32], out: NDArray[np.float32]) -> None:
     """Write the scores of the rows of a table from `first` on for a block of users."""
-    _cpu.score_tile(table.indptr, table.indices, table.data, np.uint64(first), X, out)
+    _cpu.score_tile(*table.arrays, np.uint64(first), X, out)
 
 
 def rows_times(X: NDArray[np.float32], M: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,6 @@ from recsys.scores.factor_scores import (
     score,
     search,
     slack,
-    take_rows,
 )
 from sparsenum.sparse import CSR, ELL, rows_times_sparse, spmv
 
@@ -133,7 +132,7 @@ class HistoryScores:
         nothing = _empty(self.shape)
         for some, reach in self._blocks(rows, nothing, self.shape[1]):
             block = out[some]
-            vectors = self.tables.vectors(take_rows(self.taken, rows[some]))
+            vectors = self.tables.vectors(self.taken.take(rows[some]))
             for start in range(0, len(block), factors.WIDTH):
                 part = block[start : start + factors.WIDTH]
                 score(ranked.table, 0, _columns(vectors[start : start + factors.WIDTH]), tile)
@@ -160,14 +159,14 @@ class HistoryScores:
             The items taken, and what each adds by the graph and by the factors; all of these
             add up to the score, to rounding.
         """
-        row = take_rows(self.taken, np.array([user]))
+        row = self.taken.take(np.array([user]))
         taken, weights = row.indices.astype(np.int64), _weights(row)
-        by_graph = weights * _column(take_rows(self.tables.edges, taken), item)
+        by_graph = weights * _column(self.tables.edges.take(taken), item)
         by_factors = np.zeros(taken.size, np.float32)
         if (of := self.tables.factors) is not None:
-            target = rows_times(take_rows(of.table, np.array([item])).to_dense(), of.user_map)[0]
+            target = rows_times(of.table.take(np.array([item])).to_dense(), of.user_map)[0]
             target *= of.target_scale[item]
-            products = spmv(take_rows(of.table, taken), target).astype(np.float32)
+            products = spmv(of.table.take(taken), target).astype(np.float32)
             by_factors = weights * of.source_scale[taken] * products
         return taken, by_graph, by_factors
 
@@ -214,7 +213,7 @@ class HistoryScores:
 
     def _reach(self, rows: NDArray[np.int64], hidden: CSR, n: int) -> NDArray[np.int64]:
         """Return how many of n items the graph touches or are hidden, at most, for each user."""
-        taken = take_rows(self.taken, rows)
+        taken = self.taken.take(rows)
         edges = self.tables.edges.row_counts[taken.indices]
         ends = np.concatenate([[0], np.cumsum(edges)])[taken.indptr.view(np.int64)]
         return np.minimum(np.diff(ends) + hidden.row_counts[rows], n)
@@ -222,7 +221,7 @@ class HistoryScores:
     def _best(
         self, rows: NDArray[np.int64], reach: int, hidden: CSR, ranked: Ranked, lists: ELL
     ) -> None:
-        vectors = self.tables.vectors(take_rows(self.taken, rows))
+        vectors = self.tables.vectors(self.taken.take(rows))
         found = self._touched(rows, reach, hidden, ranked, vectors)
         _cpu.merge_touched(
             (found.ends, found.places, found.scores), ranked.items, (lists.indices, lists.data)
@@ -247,8 +246,8 @@ class HistoryScores:
             rows,
             (self.taken.indptr, self.taken.indices),
             (hidden.indptr, hidden.indices),
-            _parts(self.tables.edges),
-            _parts(ranked.table),
+            self.tables.edges.arrays,
+            ranked.table.arrays,
             ranked.place,
             vectors,
             np.zeros(n, np.float32),
@@ -291,14 +290,10 @@ def _column(table: CSR, column: int) -> NDArray[np.float32]:
     """Return what each row holds in a column, 0 where nothing."""
     here = table.indices == column
     out = np.zeros(table.shape[0], np.float32)
-    out[np.repeat(np.arange(table.shape[0]), table.row_counts)[here]] = table.data[here]
+    out[table.rows[here]] = table.data[here]
     return out
 
 
 def _empty(shape: tuple[int, int]) -> CSR:
-    indptr = np.zeros(shape[0] + 1, np.uint64)
-    return CSR(indptr, np.empty(0, np.uint32), np.empty(0, np.float32), shape)
-
-
-def _parts(table: CSR) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    return table.indptr, table.indices, table.data
+    counts = np.zeros(shape[0], np.int64)
+    return CSR.from_counts(counts, np.empty(0, np.uint32), np.empty(0, np.float32), shape)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.scores import _cuda
-from recsys.scores.factor_scores import FactorScores, take_rows
+from recsys.scores.factor_scores import FactorScores
 from recsys.scores.history_scores import HistoryScores
 from sparsenum import _cuda as device
 from sparsenum.sparse import CSR, ELL
@@ -33,7 +33,7 @@ class DeviceScores:
         else:
             self.graph = _on_device(scores.tables.edges)
             ranked = scores.tables.ranked
-            table = take_rows(ranked.table, ranked.place.astype(np.int64))
+            table = ranked.table.take(ranked.place.astype(np.int64))
         self.dim, self.table = table.shape[1], _on_device(table)
 
     def __call__(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -80,7 +80,7 @@ class DeviceScores:
         for first in range(0, rows.size, at_a_time):
             some = rows[first : first + at_a_time]
             scores = self._all(some, allowed)
-            barred = _on_device(take_rows(hidden, some))
+            barred = _on_device(hidden.take(some))
             _cuda.hide[device.per_row(some.size)](*barred[:2], scores)
             _cuda.best[blocks, device.THREADS](scores, first, work, *lists)
         items, values = (array.copy_to_host() for array in lists)
@@ -93,7 +93,7 @@ class DeviceScores:
         grid: Any = ((blocks, -(-rows.size // device.LANES)), (device.THREADS, 1))
         _cuda.score[grid](*self.table, permitted, self._vectors(rows), scores)
         if isinstance(self.scores, HistoryScores):
-            taken = _on_device(take_rows(self.scores.taken, rows))
+            taken = _on_device(self.scores.taken.take(rows))
             grid = device.per_row(rows.size)
             _cuda.add_graph[grid](*taken[:2], *self.graph, scores)
         return scores
@@ -101,7 +101,7 @@ class DeviceScores:
     def _vectors(self, rows: NDArray[np.int64]) -> Array:
         """Return the vectors of some users as columns, shape (dim, len(rows))."""
         if isinstance(self.scores, HistoryScores):
-            taken = take_rows(self.scores.taken, rows)
+            taken = self.scores.taken.take(rows)
             return device.to_device(self.scores.tables.vectors(taken).T, np.float32)
         X = device.empty((self.dim, rows.size), np.float32)
         numbers = device.to_device(rows, np.uint32)

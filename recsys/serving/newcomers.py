@@ -73,7 +73,7 @@ def _extended(known: pl.Series, ids: pl.Series) -> tuple[pl.Series, NDArray[np.i
 
 
 def _pairs(matrix: CSR) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    row = np.repeat(np.arange(matrix.shape[0]), matrix.row_counts)
+    row = matrix.rows
     return row, matrix.indices.astype(np.int64)
 
 
@@ -86,7 +86,6 @@ def _matrix(
     """Return the matrix of some entries, repeated ones summed."""
     keys, where = np.unique(rows * shape[1] + columns, return_inverse=True)
     row, column = np.divmod(keys, shape[1])
-    indptr = np.zeros(shape[0] + 1, np.uint64)
-    np.cumsum(np.bincount(row, minlength=shape[0]), out=indptr[1:], dtype=np.uint64)
+    counts = np.bincount(row, minlength=shape[0])
     total = np.bincount(where, data, keys.size).astype(np.float32)
-    return CSR(indptr, column.astype(np.uint32), total, shape)
+    return CSR.from_counts(counts, column.astype(np.uint32), total, shape)

@@ -1,17 +1,12 @@
-"""What a user may say of the budget, and how many weights each row gets for it."""
+"""What a user may say of the budget, and what tables cost."""
 
 import re
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sparsenum.sparse import CSR
-from sparsenum.topology import allocate
 
 VALUE_BYTES, INDEX_BYTES, ROW_BYTES = 4, 2, 2  # float32 value, uint16 column; uint16 count of a row
-ROW_FLOOR = 0.25  # of the mean: fewest weights of a user or item
 _UNITS = {"": 0, "%": 0, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 _FORM = re.compile(
     r"\s*([0-9][0-9_]*\.?[0-9]*(?:[eE]\+?[0-9]+)?)\s*(%|KB|MB|GB)?\s*", re.IGNORECASE
@@ -69,20 +64,6 @@ def read_budget(budget: int | str, dense: int, bought: Callable[[int], int]) -> 
     if unit == "%":
         return round(number / 100 * dense)
     return bought(int(number * _UNITS[unit])) if unit else int(number)
-
-
-def share_rows(
-    weights: int, matrix: CSR, dim: int, power: float = 0.0
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return how many weights each user and each item gets: in proportion to events ** `power`.
-
-    At power 0 rows are as equal as whole numbers allow. The floor, so that what is rare
-    can still be told apart, is a share of the mean; the ceiling is `dim`.
-    """
-    events = np.concatenate([matrix.row_counts, matrix.column_counts])
-    floor = max(1, int(ROW_FLOOR * weights / events.size))
-    counts = allocate(weights, events.astype(np.float64) ** power, lower=floor, upper=dim)
-    return counts[: matrix.shape[0]], counts[matrix.shape[0] :]
 
 
 def table_sizes(users: CSR, items: CSR) -> dict[str, Any]:

@@ -294,7 +294,6 @@ def _load(
 
 def rows_from_counts(counts: Array, indices: Array, data: Array, shape: tuple[int, int]) -> CSR:
     """Return a CSR matrix from the lengths of its rows, as files hold it, once it is sound."""
-    indptr = np.zeros(shape[0] + 1, np.uint64)
     sound = (
         counts.dtype in (np.uint16, np.uint32)
         and indices.dtype in (np.uint16, np.uint32)
@@ -303,11 +302,11 @@ def rows_from_counts(counts: Array, indices: Array, data: Array, shape: tuple[in
         and indices.shape == data.shape == (int(counts.sum()),)
     )
     if sound:
-        np.cumsum(counts, out=indptr[1:], dtype=np.uint64)
         falls = np.flatnonzero(indices[1:] <= indices[:-1]) + 1
         sound = (
-            bool(np.isin(falls, indptr.view(np.int64)).all()) and not (indices >= shape[1]).any()
+            bool(np.isin(falls, np.cumsum(counts, dtype=np.int64)).all())
+            and not (indices >= shape[1]).any()
         )
     if not sound:
         raise ValueError("the file's rows are not sound (lengths, order or range of the columns)")
-    return CSR(indptr, indices, data, shape)
+    return CSR.from_counts(counts, indices, data, shape)

@@ -193,7 +193,7 @@ def _smallest(largest: int) -> np.dtype[Any]:
 
 def _whole(table: CSR) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Return the whole numbers that values become, and the scale of each row."""
-    row = np.repeat(np.arange(table.shape[0]), table.row_counts)
+    row = table.rows
     largest = np.zeros(table.shape[0], np.float32)
     np.maximum.at(largest, row, np.abs(table.data.astype(np.float32)))
     exact = largest / np.float32(LARGEST)

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from recsys.scores.toplists import Scores
 from recsys.storage import files as storage
-from recsys.training.exchange import Tables
 from recsys.training.loop import Epoch, Training, Watch
 from recsys.training.monitor import Monitor
 from recsys.training.optimizers import Optimizer
-from recsys.training.steps import Table
+from recsys.training.tables import Table, Tables
 from sparsenum.sparse import CSR
 
 KEPT = 2  # the last, and the one before in case the last is damaged
@@ -151,7 +150,7 @@ def fingerprint(parameters: dict[str, Any], *matrices: CSR | None) -> str:
     """Return a digest of what a training depends on."""
     digest = hashlib.sha256(json.dumps(parameters, sort_keys=True, default=str).encode())
     for matrix in matrices:
-        for array in () if matrix is None else (matrix.indptr, matrix.indices, matrix.data):
+        for array in () if matrix is None else matrix.arrays:
             digest.update(np.ascontiguousarray(array).tobytes())
         digest.update(b"|")
     return digest.hexdigest()

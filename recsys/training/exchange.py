@@ -1,35 +1,18 @@
 """One exchange of weights between two sparse tables: what goes, what comes, within what bounds."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.training.gradient import Derivative, Pull
-from recsys.training.steps import Table
+from recsys.training.tables import Tables
 from sparsenum import topology
 from sparsenum.sparse import CSR
 from sparsenum.topology import Rewiring
 from sparsenum.topology.recipe import Recipe
 
 FLOOR = 1  # weights that every row keeps: the budget promises one to each user and item
-
-
-class Tables(NamedTuple):
-    """The two tables being trained."""
-
-    users: Table
-    items: Table
-
-    @property
-    def n_weights(self) -> int:
-        """Active weights of both."""
-        return self.users.weights.nnz + self.items.weights.nnz
-
-    @property
-    def n_optimiser_floats(self) -> int:
-        """Numbers of optimiser state of both."""
-        return self.users.state.size + self.items.state.size
 
 
 def exchange(

@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.training import _cpu
-from recsys.training.losses import Loss
-from recsys.training.objective import Samples
-from recsys.training.steps import Table
+from recsys.training.objective import Loss, Samples
+from recsys.training.tables import Table
 from sparsenum import topology
 from sparsenum.sparse import CSR, rows_times_sparse
 
@@ -86,8 +85,8 @@ class OfSamples:
         _cpu.note(
             order,
             self.samples.arrays(),
-            _compressed(self.users.weights),
-            _compressed(self.items.weights),
+            self.users.weights.arrays,
+            self.items.weights.arrays,
             self.loss.constants(),
             first,
             stop,
@@ -104,10 +103,9 @@ class OfSamples:
         shape = self.samples.matrix.shape
         blocks = [block for _, block in self.blocks(0, shape[1])]
         counts = np.concatenate([block.row_counts for block in blocks])
-        indptr = np.zeros(shape[0] + 1, np.uint64)
-        np.cumsum(counts, out=indptr[1:], dtype=np.uint64)
         indices = np.concatenate([block.indices for block in blocks])
-        return CSR(indptr, indices, np.concatenate([block.data for block in blocks]), shape)
+        data = np.concatenate([block.data for block in blocks])
+        return CSR.from_counts(counts, indices, data, shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +116,7 @@ class Kept:
 
     def blocks(self, first: int, stop: int) -> Iterator[tuple[int, CSR]]:
         """Yield first user and rows, as often as asked."""
-        indptr, indices, data = self.matrix.indptr, self.matrix.indices, self.matrix.data
+        indptr, indices, data = self.matrix.arrays
         n, m = self.matrix.shape
         for user in range(0, n, BLOCK):
             starts = indptr[user : user + BLOCK + 1]
@@ -171,14 +169,10 @@ class Pull:
 
     def _add(self, rows: CSR, user: int, first: int, gradient: NDArray[np.float32]) -> None:
         """Add some rows of D to the gradient of the items from the first on."""
-        by = _compressed(self.users)
-        _cpu.add_products(*_compressed(rows), by, user, first, gradient)
+        by = self.users.arrays
+        _cpu.add_products(*rows.arrays, by, user, first, gradient)
 
     def on_both(self) -> Blocks:
         """Yield the first above the second."""
         n = self.users.shape[0]
         return chain(self.on_users(), ((n + first, block) for first, block in self.on_items()))
-
-
-def _compressed(table: CSR) -> tuple[NDArray[Any], ...]:
-    return table.indptr, table.indices, table.data

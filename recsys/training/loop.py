@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.storage.budget import share_rows
-from recsys.training.exchange import Tables, exchange, shrink
+from recsys.training.exchange import exchange, shrink
 from recsys.training.gradient import Derivative, Kept, OfSamples
-from recsys.training.losses import Loss
-from recsys.training.objective import Samples
+from recsys.training.objective import Loss, Samples
 from recsys.training.optimizers import Optimizer
-from recsys.training.steps import Table, descend
+from recsys.training.steps import descend
+from recsys.training.tables import Table, Tables, share_rows
 from sparsenum.sparse import CSR
 from sparsenum.topology import Rewiring, aligned_start, random_start
 from sparsenum.topology.recipe import Recipe
@@ -39,7 +38,7 @@ class Epoch:
     loss : float
         Mean loss of the epoch's samples.
     weights, optimiser_floats : int
-        Active weights, and numbers of optimiser state: constant throughout, save for pruning,
+        Active weights, and numbers of optimizer state: constant throughout, save for pruning,
         which comes down to the budget.
     fraction : float
         Share of the weights that was to be exchanged.
@@ -69,7 +68,7 @@ class Training:
     Attributes
     ----------
     tables : Tables
-        Weights and optimiser state.
+        Weights and optimizer state.
     watches : list of Watch
         What has been explored of either table.
     rng : Generator
@@ -111,7 +110,7 @@ class Training:
             self.epoch,
             loss,
             self.tables.n_weights,
-            self.tables.n_optimiser_floats,
+            self.tables.n_optimizer_floats,
             fraction,
             grown,
             float(explored),
@@ -137,7 +136,7 @@ def train(
 
     Sparse start; then each epoch is one pass over all interactions, after which the recipe's
     share of the weights is exchanged: those worth least are dropped, and as many are grown where
-    the gradient is largest. A newborn weight is zero and its optimiser state fresh. No recipe but
+    the gradient is largest. A newborn weight is zero and its optimizer state fresh. No recipe but
     pruning, which comes down to the budget, ever holds a dense table, mask or moment; the gradient
     exists for a block of rows at a time.
 

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.training import _cpu, _cpu_waves, _cuda
-from recsys.training.losses import Loss
-from recsys.training.objective import Samples
-from recsys.training.steps import Table
+from recsys.training.objective import Loss, Samples
+from recsys.training.tables import Table
 from sparsenum import _cuda as device
 
 Array = Any  # on the device

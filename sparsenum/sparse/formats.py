@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from sparsenum._check import float_type, real_array
 from sparsenum._device import Device, moved
@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 def index_type(length: int) -> Any:
     """Return the smallest type of index that can count the columns of a CSR."""
     return np.uint16 if length <= 2**16 else np.uint32
+
+
+def row_starts(counts: ArrayLike) -> NDArray[np.uint64]:
+    """Return where rows of these lengths begin, and at last where they end, shape (n + 1,)."""
+    counts = np.asarray(counts)
+    indptr = np.zeros(counts.size + 1, np.uint64)
+    np.cumsum(counts, out=indptr[1:], dtype=np.uint64)
+    return indptr
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +55,19 @@ class CSR:
     shape: tuple[int, int]
 
     @property
+    def arrays(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """The three arrays (indptr, indices, data), as kernels take them."""
+        return self.indptr, self.indices, self.data
+
+    @property
     def nnz(self) -> int:
         """Number of stored entries."""
         return self.indices.size
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Row of each entry, shape (nnz,)."""
+        return np.repeat(np.arange(self.shape[0]), self.row_counts)
 
     @property
     def row_counts(self) -> NDArray[np.int64]:
@@ -78,6 +96,15 @@ class CSR:
         indptr, indices, data = moved(device, self.indptr, self.indices, self.data)
         return CSR(indptr, indices, data, self.shape)
 
+    def take(self, rows: NDArray[np.integer[Any]]) -> CSR:
+        """Return some rows, in the order asked for; a row may be asked for several times."""
+        counts = self.row_counts[rows]
+        indptr = row_starts(counts)
+        starts = self.indptr.view(np.int64)[rows] - indptr[:-1].view(np.int64)
+        entries = np.arange(int(indptr[-1])) + np.repeat(starts, counts)
+        shape = (counts.size, self.shape[1])
+        return CSR(indptr, self.indices[entries], self.data[entries], shape)
+
     def only(self, kept: NDArray[np.bool_]) -> CSR:
         """Return the entries that are kept, one truth for each, in a pattern of their own."""
         before = np.concatenate([[0], np.cumsum(kept)])
@@ -91,7 +118,7 @@ class CSR:
     def to_dense(self) -> NDArray[np.floating[Any]]:
         """Return the matrix with its zeros written out, shape (n, m)."""
         dense = np.zeros(self.shape, self.data.dtype)
-        dense[np.repeat(np.arange(self.shape[0]), self.row_counts), self.indices] = self.data
+        dense[self.rows, self.indices] = self.data
         return dense
 
     def to_scipy(self) -> scipy.sparse.csr_array:
@@ -101,6 +128,27 @@ class CSR:
         index = np.int32 if max(self.nnz, *self.shape) < 2**31 else np.int64
         triple = (self.data, self.indices.astype(index), self.indptr.astype(index))
         return scipy.sparse.csr_array(triple, shape=self.shape)
+
+    @classmethod
+    def from_counts(
+        cls,
+        counts: ArrayLike,
+        indices: NDArray[np.unsignedinteger[Any]],
+        data: NDArray[np.floating[Any]],
+        shape: tuple[int, int],
+    ) -> CSR:
+        """Return the matrix whose rows hold so many entries each, one row after the other.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sparsenum.sparse import CSR
+        >>> columns = np.array([0, 2, 1], np.uint32)
+        >>> CSR.from_counts([2, 1], columns, np.array([5.0, 6.0, 7.0]), (2, 3)).to_dense()
+        array([[5., 0., 6.],
+               [0., 7., 0.]])
+        """
+        return cls(row_starts(counts), indices, data, shape)
 
     @classmethod
     def from_scipy(cls, matrix: Any) -> CSR:
@@ -166,11 +214,9 @@ class ELL:
 
     def to_csr(self) -> CSR:
         """Return the used places by compressed rows, columns sorted."""
-        n = self.indices.shape[0]
         order = np.argsort(self.indices, axis=1, kind="stable")
         indices = np.take_along_axis(self.indices, order, axis=1)
         used = indices < self.n_cols
-        indptr = np.zeros(n + 1, np.uint64)
-        np.cumsum(used.sum(axis=1), out=indptr[1:], dtype=np.uint64)
         data = np.take_along_axis(self.data, order, axis=1)[used]
-        return CSR(indptr, indices[used], data, (n, self.n_cols))
+        shape = (self.indices.shape[0], self.n_cols)
+        return CSR.from_counts(used.sum(axis=1), indices[used], data, shape)

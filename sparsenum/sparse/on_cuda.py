@@ -33,14 +33,14 @@ def transpose(A: CSR) -> CSR:
     indptr, nnz = offsets(totals)
     indices = device.empty(nnz, np.promote_types(A.indices.dtype, index_type(n)))
     data = device.empty(nnz, A.data.dtype)
-    _cuda.fill_transpose[grid](A.indptr, A.indices, A.data, cursor, indptr, indices, data)
+    _cuda.fill_transpose[grid](*A.arrays, cursor, indptr, indices, data)
     return CSR(indptr, indices, data, (m, n))
 
 
 def spmv(A: CSR, x: Array) -> Array:
     """Return A x."""
     y = device.empty(A.shape[0], A.data.dtype)
-    _cuda.spmv[device.per_row(A.shape[0])](A.indptr, A.indices, A.data, x, y)
+    _cuda.spmv[device.per_row(A.shape[0])](*A.arrays, x, y)
     return y
 
 
@@ -50,7 +50,7 @@ def spmm(A: CSR, X: Array) -> Array:
     if A.nnz == 0 or X.size == 0:
         return device.to_device(np.zeros(shape, A.data.dtype))
     Y = device.empty(shape, A.data.dtype)
-    _cuda.spmm[device.per_item(Y.size)](A.indptr, A.indices, A.data, X, Y)
+    _cuda.spmm[device.per_item(Y.size)](*A.arrays, X, Y)
     return Y
 
 
@@ -64,8 +64,7 @@ def cg(
     n, grid = b.size, device.in_step(_cuda.cg)
     x, work = device.empty(n), device.empty((3, n))
     parts, out = device.empty((4, grid[0])), device.empty(3)
-    matrix = A.indptr, A.indices, A.data
-    _cuda.cg[grid](*matrix, inverse, b, rtol, max_iter, x, work, parts, out)
+    _cuda.cg[grid](*A.arrays, inverse, b, rtol, max_iter, x, work, parts, out)
     n_iter, residual, converged = out.copy_to_host().tolist()
     return x, residual, int(n_iter), bool(converged)
 
@@ -81,8 +80,7 @@ def schur_cg(
     t, grid = transpose(Q), device.in_step(_cuda.schur_cg)
     x, work, y = device.empty(m), device.empty((4, m)), device.empty(n)
     parts, out = device.empty((4, grid[0])), device.empty(2)
-    matrices = Q.indptr, Q.indices, Q.data, t.indptr, t.indices, t.data
-    _cuda.schur_cg[grid](*matrices, weight, b, rtol, max_iter, x, work, y, parts, out)
+    _cuda.schur_cg[grid](*Q.arrays, *t.arrays, weight, b, rtol, max_iter, x, work, y, parts, out)
     n_iter, residual = out.copy_to_host().tolist()
     return x, residual, int(n_iter)
 

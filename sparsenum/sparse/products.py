@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from sparsenum._check import real_array, whole
 from sparsenum._device import Device, in_kind, lives_on_cuda, on_cuda_with, operand
 from sparsenum.sparse import _cpu
-from sparsenum.sparse.formats import CSR, index_type
+from sparsenum.sparse.formats import CSR, index_type, row_starts
 
 Array = NDArray[np.floating[Any]]
 
@@ -46,11 +46,10 @@ def transpose(A: CSR, *, device: Device = "cpu") -> CSR:
         turned = on_cuda.transpose(A.to(device))
         return turned if lives_on_cuda(A.indices) else turned.to("cpu")
     n, m = A.shape
-    indptr = np.zeros(m + 1, np.uint64)
-    np.cumsum(A.column_counts, out=indptr[1:], dtype=np.uint64)
+    indptr = row_starts(A.column_counts)
     indices = np.empty(A.nnz, np.promote_types(A.indices.dtype, index_type(n)))
     data = np.empty(A.nnz, A.data.dtype)
-    _cpu.fill_transpose(A.indptr, A.indices, A.data, indptr[:-1].copy(), indices, data)
+    _cpu.fill_transpose(*A.arrays, indptr[:-1].copy(), indices, data)
     return CSR(indptr, indices, data, (m, n))
 
 
@@ -85,7 +84,7 @@ def spmv(A: CSR, x: ArrayLike, *, device: Device = "cpu") -> Array:
         return product
     x = _operand(x, "x", A, 1, A.shape[1])
     y = np.empty(A.shape[0], A.data.dtype)
-    _cpu.spmv(A.indptr, A.indices, A.data, x, y)
+    _cpu.spmv(*A.arrays, x, y)
     return y
 
 
@@ -122,7 +121,7 @@ def spmv_t(A: CSR, y: ArrayLike, *, device: Device = "cpu") -> Array:
         return product
     y = _operand(y, "y", A, 1, A.shape[0])
     x = np.zeros(A.shape[1], A.data.dtype)
-    _cpu.spmv_t(A.indptr, A.indices, A.data, y, x)
+    _cpu.spmv_t(*A.arrays, y, x)
     return x
 
 
@@ -157,7 +156,7 @@ def spmm(A: CSR, X: ArrayLike, *, device: Device = "cpu") -> Array:
         return product
     X = _operand(X, "X", A, 2, A.shape[1])
     Y = np.zeros((A.shape[0], X.shape[1]), A.data.dtype)
-    _cpu.spmm(A.indptr, A.indices, A.data, X, Y)
+    _cpu.spmm(*A.arrays, X, Y)
     return Y
 
 
@@ -190,7 +189,5 @@ def rows_times_sparse(A: CSR, B: CSR, start: int, stop: int) -> Array:
     stop = whole(stop, "stop", upper=A.shape[0])
     start = whole(start, "start", upper=stop)
     Y = np.zeros((stop - start, B.shape[1]), A.data.dtype)
-    _cpu.rows_times_sparse(
-        A.indptr, A.indices, A.data, B.indptr, B.indices, B.data, np.uint64(start), Y
-    )
+    _cpu.rows_times_sparse(*A.arrays, *B.arrays, np.uint64(start), Y)
     return Y

@@ -1,9 +1,7 @@
 """Schur complements of two-sided systems: diag(w) - Q'Q, solved by iteration or directly."""
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from sparsenum._check import real_array, whole
 from sparsenum._device import Device, in_kind, on_cuda_with, operand
@@ -76,8 +74,8 @@ def schur_cg(
         return CGResult(in_kind(x, like), residual, n_iter, residual <= rtol)
     x = np.empty_like(b)
     full = Q.nnz > SCATTER_SHARE * Q.shape[0] * Q.shape[1]
-    Qt = None if full else _triple(transpose(Q))
-    n_iter, residual = _cpu.schur_cg(_triple(Q), Qt, weight, b, rtol, cap, x)
+    Qt = None if full else transpose(Q).arrays
+    n_iter, residual = _cpu.schur_cg(Q.arrays, Qt, weight, b, rtol, cap, x)
     return CGResult(x, residual, n_iter, residual <= rtol)
 
 
@@ -127,10 +125,6 @@ def schur_direct(Q: CSR, weight: ArrayLike, b: ArrayLike) -> Vector:
             raise np.linalg.LinAlgError(str(error)) from None
         y = factor.solve(scale * b)
     return scale * y
-
-
-def _triple(A: CSR) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    return A.indptr, A.indices, A.data
 
 
 def _sides(

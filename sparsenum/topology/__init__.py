@@ -1,14 +1,13 @@
 """Which entries of a sparse table exist: budgets, starts, prune and grow, schedules."""
 
-from sparsenum.topology.budget import allocate
-from sparsenum.topology.density import best_densities, share_tables
-from sparsenum.topology.rewire import Rewiring, no_preference, prune, rewire, stack
-from sparsenum.topology.schedule import (
+from sparsenum.topology.budget import allocate, best_densities, share_tables
+from sparsenum.topology.recipe import (
     constant_fraction,
     cosine_fraction,
     cubic_excess,
     linear_fraction,
 )
+from sparsenum.topology.rewire import Rewiring, no_preference, prune, rewire, stack
 from sparsenum.topology.score import magnitude, protect_rows, row_share, signed_rank, taylor
 from sparsenum.topology.start import aligned_start, random_start, strongest
 

@@ -1,11 +1,21 @@
-"""How many entries each group gets: whole numbers whose sum is the budget, to the unit."""
+"""How many entries each row or table gets: whole numbers whose sum is the budget, to the unit."""
 
+from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sparsenum._check import real_array, whole
+from sparsenum._check import choice, real_array, whole
+
+# What each table claims, in entries: a density proportional to 1, to (n + m) / (n m) and to the
+# sum of the dimensions over their product.
+RULES: dict[str, Callable[[tuple[int, ...]], float]] = {
+    "uniform": lambda shape: float(prod(shape)),
+    "er": lambda shape: float(prod(shape)) * sum(shape[:2]) / prod(shape[:2]),
+    "erk": lambda shape: float(sum(shape)),
+}
 
 
 def allocate(
@@ -73,6 +83,111 @@ def allocate(
         order = np.argsort((units - shares)[room] * np.sign(left), kind="stable")
         units[np.flatnonzero(room)[order[: abs(left)]]] += np.sign(left)
     return units
+
+
+def share_tables(
+    total: int, shapes: Sequence[tuple[int, ...]], rule: str | ArrayLike = "erk"
+) -> NDArray[np.int64]:
+    """Share `total` entries among tables (layers, tensors), sum exact.
+
+    A table whose share exceeds its size is made dense and the rest shared again, as in [2]_. Tables
+    with far more rows than columns, like embeddings, get nearly the same density by every rule.
+
+    Parameters
+    ----------
+    total : int
+        Entries in all tables together.
+    shapes : sequence of tuple of int
+        Dimensions of each table, two at least; kernels of a convolution have theirs last.
+    rule : {"uniform", "er", "erk"} or array_like, shape (len(shapes),), default "erk"
+        Densities all equal; proportional to (n + m) / (n m) (Erdos and Renyi [1]_); to the sum of
+        all dimensions over their product [2]_; or to the numbers given: explicit densities, or
+        those of `best_densities`.
+
+    Returns
+    -------
+    ndarray of int64, shape (len(shapes),)
+        Entries of each table.
+
+    Raises
+    ------
+    ValueError
+        If the tables cannot hold `total`, a shape is no shape, or the rule is unknown.
+
+    References
+    ----------
+    .. [1] Mocanu et al., "Scalable training of artificial neural networks with adaptive sparse
+       connectivity", Nature Communications 2018.
+    .. [2] Evci et al., "Rigging the Lottery", ICML 2020, section 3.
+
+    Examples
+    --------
+    >>> share_tables(600, [(100, 10), (10, 10)], "uniform").tolist()
+    [545, 55]
+    >>> share_tables(600, [(100, 10), (10, 10)], "erk").tolist()
+    [508, 92]
+    >>> share_tables(600, [(100, 10), (10, 10)], [0.5, 1.0]).tolist()
+    [500, 100]
+    """
+    if any(len(shape) < 2 or min(shape) < 1 for shape in shapes):
+        raise ValueError(
+            f"shapes must have two dimensions or more, each at least 1: got {list(shapes)}"
+        )
+    sizes = np.array([prod(shape) for shape in shapes], np.int64)
+    if isinstance(rule, str):
+        claims = np.array([RULES[choice(rule, "rule", RULES)](shape) for shape in shapes])
+    else:
+        densities = real_array(rule, "rule", 1)
+        if densities.size != sizes.size:
+            raise ValueError(
+                f"rule must give a density for each of the {sizes.size} tables: got "
+                f"{densities.size}"
+            )
+        claims = densities * sizes
+    return allocate(total, claims, upper=sizes)
+
+
+def best_densities(scores: Sequence[ArrayLike], total: int) -> NDArray[np.float64]:
+    """Return the density of each table if the `total` best-scored entries of all were kept.
+
+    With the scores ``|w g|`` of one batch at the start of training these are the SNIP ratios [1]_;
+    as the rule of `share_tables`, with positions drawn at random, they are what most of SNIP's
+    quality comes from [2]_.
+
+    Parameters
+    ----------
+    scores : sequence of array_like
+        A score for every entry of each table, no NaN; the tables may have any shape.
+    total : int
+        Entries to keep; ties go to the earlier table, and within it to the earlier entry.
+
+    Returns
+    -------
+    ndarray, shape (len(scores),)
+        Share of each table's entries that is among the best.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer scores than `total`.
+
+    References
+    ----------
+    .. [1] Lee, Ajanthan, Torr, "SNIP", ICLR 2019.
+    .. [2] Liu et al., "The Unreasonable Effectiveness of Random Pruning", ICLR 2022.
+
+    Examples
+    --------
+    >>> best_densities([[5.0, 4.0, 3.0, 0.0], [6.0, 1.0]], total=3).tolist()
+    [0.5, 0.5]
+    """
+    tables = [np.asarray(score, np.float64).ravel() for score in scores]
+    sizes = np.array([table.size for table in tables])
+    total = whole(total, "total", upper=int(sizes.sum()))
+    best = np.argsort(-np.concatenate(tables), kind="stable")[:total]
+    kept = np.bincount(np.searchsorted(np.cumsum(sizes), best, side="right"), minlength=sizes.size)
+    densities: NDArray[np.float64] = kept / sizes
+    return densities
 
 
 def _bound(value: ArrayLike, name: str, n: int) -> NDArray[np.int64]:

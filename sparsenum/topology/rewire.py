@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sparsenum._check import whole
 from sparsenum._device import Device, host, in_kind, lives_on_cuda, moved, on_cuda_with, operand
 from sparsenum.sparse import CSR
+from sparsenum.sparse.formats import row_starts
 from sparsenum.topology import _cpu
 from sparsenum.topology.score import spared
 
@@ -321,8 +322,7 @@ def _free_blocks(table: CSR, keep: NDArray[np.bool_], blocks: Blocks, seed: np.u
 def _best_by_row(
     blocks: Blocks, quota: NDArray[np.int64], dtype: Any
 ) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    starts = np.zeros(quota.size + 1, np.int64)
-    np.cumsum(quota, out=starts[1:])
+    starts = row_starts(quota).view(np.int64)
     columns = np.empty(starts[-1], dtype)
     for first, block in blocks:
         _cpu.best_in_rows(block, first, starts, columns)

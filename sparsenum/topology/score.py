@@ -13,11 +13,6 @@ from sparsenum.topology import _cpu
 Scores = NDArray[np.floating[Any]]
 
 
-def rows_of(table: CSR) -> NDArray[np.int64]:
-    """Return the row of each entry."""
-    return np.repeat(np.arange(table.shape[0]), table.row_counts)
-
-
 def magnitude(table: CSR) -> Scores:
     """Return ``|w|`` of each entry.
 
@@ -60,7 +55,7 @@ def signed_rank(table: CSR, *, by_row: bool = False) -> Scores:
     """
     side = (table.data > 0).astype(np.int64)
     if by_row:
-        side += 2 * rows_of(table)
+        side += 2 * table.rows
     sizes = np.bincount(side)
     firsts = np.cumsum(sizes) - sizes
     order = np.lexsort((np.abs(table.data), side))
@@ -85,7 +80,7 @@ def row_share(table: CSR) -> Scores:
     ndarray of float64, shape (nnz,)
         The scores, from 0 to 1; 0 in a row of zeros.
     """
-    rows = rows_of(table)
+    rows = table.rows
     squares = table.data.astype(np.float64) ** 2
     norms = np.sqrt(np.bincount(rows, weights=squares, minlength=table.shape[0]))
     norms[norms == 0] = 1.0

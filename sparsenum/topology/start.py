@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sparsenum._check import whole
 from sparsenum.sparse import CSR, rows_times_sparse
+from sparsenum.sparse.formats import row_starts
 from sparsenum.topology import _cpu
 
 BLOCK = 256  # rows of a product that exist at a time
@@ -46,7 +47,7 @@ def random_start(
     ValueError
         If a count is negative or above `n_cols`.
     """
-    indptr = _row_starts(counts, n_cols, index_dtype)
+    indptr = _checked_starts(counts, n_cols, index_dtype)
     indices = np.empty(int(indptr[-1]), index_dtype)
     _cpu.random_rows(indptr, n_cols, rng.integers(2**63, dtype=np.uint64), indices)
     return CSR(indptr, indices, np.zeros(indices.size, np.float32), (indptr.size - 1, n_cols))
@@ -106,7 +107,7 @@ def aligned_start(
     .. [1] Halko, Martinsson, Tropp, "Finding structure with randomness", SIAM Review 2011,
        algorithm 4.4.
     """
-    sides = [_row_starts(counts, n_cols, index_dtype) for counts in (row_counts, column_counts)]
+    sides = [_checked_starts(counts, n_cols, index_dtype) for counts in (row_counts, column_counts)]
     for starts, n, name in zip(sides, matrix.shape, ("row_counts", "column_counts"), strict=True):
         if starts.size != n + 1:
             raise ValueError(f"{name} must hold one number for each of {n}: got {starts.size - 1}")
@@ -150,7 +151,7 @@ def strongest(
     ValueError
         If a count is negative or above `n_cols`, or the blocks do not have as many rows.
     """
-    indptr = _row_starts(row_counts, n_cols, index_dtype)
+    indptr = _checked_starts(row_counts, n_cols, index_dtype)
     indices = np.empty(int(indptr[-1]), index_dtype)
     data = np.empty(indices.size, np.float32)
     first = 0
@@ -199,7 +200,7 @@ class _Columns:
     value: Callable[[NDArray[Any]], NDArray[Any]] | None
 
     def blocks(self) -> Iterator[tuple[int, CSR]]:
-        indptr, indices, data = self.matrix.indptr, self.matrix.indices, self.matrix.data
+        indptr, indices, data = self.matrix.arrays
         n, m = self.matrix.shape
         ends = np.append(0, np.cumsum(self.matrix.column_counts))
         cuts = np.searchsorted(ends, np.arange(1, PARTS) * (self.matrix.nnz / PARTS))
@@ -226,7 +227,7 @@ def _root_sums(A: "_Rows | _Columns") -> NDArray[np.float32]:
     return roots
 
 
-def _row_starts(counts: ArrayLike, n_cols: int, index_dtype: Any) -> NDArray[np.uint64]:
+def _checked_starts(counts: ArrayLike, n_cols: int, index_dtype: Any) -> NDArray[np.uint64]:
     counts = np.asarray(counts, np.int64)
     if counts.size and not (counts.min() >= 0 and counts.max() <= n_cols):
         raise ValueError(
@@ -234,9 +235,7 @@ def _row_starts(counts: ArrayLike, n_cols: int, index_dtype: Any) -> NDArray[np.
         )
     if n_cols - 1 > np.iinfo(index_dtype).max:
         raise ValueError(f"index_dtype must hold columns up to {n_cols - 1}: got {index_dtype}")
-    indptr = np.zeros(counts.size + 1, np.uint64)
-    np.cumsum(counts, out=indptr[1:], dtype=np.uint64)
-    return indptr
+    return row_starts(counts)
 
 
 def _scaled(table: CSR, scale: NDArray[np.float32]) -> CSR:

@@ -19,9 +19,9 @@ from recsys.training import _cpu, _cpu_waves, steps
 from recsys.training import _cuda as _cuda_training
 from recsys.training import objective as samples
 from recsys.training import on_cuda as waves
-from recsys.training.losses import LOSSES
-from recsys.training.objective import Samples
+from recsys.training.objective import LOSSES, Samples
 from recsys.training.optimizers import OPTIMIZERS
+from recsys.training.tables import Table
 from sparsenum import _cuda, _device
 from sparsenum.errors import DeviceError
 
@@ -51,7 +51,7 @@ def interactions(shape, n_negatives):
 def tables(shape, dim, optimizer):
     rule = OPTIMIZERS[optimizer]
     made = (pattern((n, dim), 0.4, n) for n in shape)
-    return [steps.Table(table, rule.start(table.nnz), rule) for table in made]
+    return [Table(table, rule.start(table.nnz), rule) for table in made]
 
 
 # Steps
@@ -156,7 +156,7 @@ def test_losses_of_scores_far_from_zero(name, score):
     lost = []
     for device in ("cpu", "cuda"):
         users, items = (
-            steps.Table(naive.compressed(values, np.ones(values.shape, bool)), rule.start(n), rule)
+            Table(naive.compressed(values, np.ones(values.shape, bool)), rule.start(n), rule)
             for n, values in ((1, np.array([[score]])), (2, np.array([[1.0], [0.0]])))
         )
         rng, taken = np.random.default_rng(0), Samples.of(matrix, 1)

@@ -50,6 +50,21 @@ def test_from_dense_drops_nan_and_reads_any_layout():
     assert CSR.from_dense(np.zeros((0, 3))).shape == (0, 3)
 
 
+@given(strategies.sparse(), st.data())
+def test_rows_and_lengths_say_where_entries_are(A, data):
+    dense = np.zeros(A.shape, A.data.dtype)
+    dense[A.rows, A.indices] = A.data
+    np.testing.assert_array_equal(dense, A.to_dense())
+    again = CSR.from_counts(A.row_counts, A.indices, A.data, A.shape)
+    np.testing.assert_array_equal(again.indptr, A.indptr)
+    assert_sound(again)
+    n = A.shape[0]
+    wanted = data.draw(st.lists(st.integers(0, n - 1), max_size=6)) if n else []
+    some = A.take(np.array(wanted, np.int64))
+    assert_sound(some)
+    np.testing.assert_array_equal(some.to_dense(), dense[wanted])
+
+
 @given(strategies.sparse())
 def test_scipy_round_trip(A):
     there = A.to_scipy()

@@ -10,7 +10,7 @@ from recsys.cli import main
 from recsys.factors import lightgcn
 from recsys.training.objective import Samples
 from recsys.training.optimizers import OPTIMIZERS
-from recsys.training.steps import Table
+from recsys.training.tables import Table
 
 NAMES = {"user": "user", "item": "item"}
 DIM = 4

@@ -9,9 +9,9 @@ from typing import ClassVar
 
 import pytest
 
-from recsys import datasets
-from recsys.datasets import PublicSet, fetch, load
+from recsys.datasets import fetch, load, public
 from recsys.datasets.download import cache_folder
+from recsys.datasets.public import PublicSet
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
@@ -118,21 +118,21 @@ def test_the_cache_is_where_the_system_wants_it(monkeypatch, tmp_path):
         assert cache_folder() == tmp_path / expected
 
 
-@pytest.mark.parametrize("name", datasets.PUBLIC)
+@pytest.mark.parametrize("name", public.PUBLIC)
 def test_sets_load_by_name(site, tmp_path, monkeypatch, name):
     folder, address = site
-    public = datasets.PUBLIC[name]
-    kind = public.member.rpartition("/")[2]
+    known = public.PUBLIC[name]
+    kind = known.member.rpartition("/")[2]
     rows = {
         "u.data": "1\t2\t3\t4\n",
         "ratings.dat": "1::2::3::4\n",
         "ratings.csv": "userId,movieId,rating,timestamp\n1,2,3.0,4\n",
     }
-    archive = folder / public.url.rpartition("/")[2]
+    archive = folder / known.url.rpartition("/")[2]
     with zipfile.ZipFile(archive, "w") as made:
-        made.writestr(public.member, rows[kind])
-    local = PublicSet(f"{address}/{archive.name}", sha(archive.read_bytes()), public.member)
-    monkeypatch.setitem(datasets.PUBLIC, name, local)
+        made.writestr(known.member, rows[kind])
+    local = PublicSet(f"{address}/{archive.name}", sha(archive.read_bytes()), known.member)
+    monkeypatch.setitem(public.PUBLIC, name, local)
     cache = tmp_path / "cache"
     for _ in range(2):
         assert load(name, folder=cache).collect().rows() == [("1", "2", 3.0, 4)]

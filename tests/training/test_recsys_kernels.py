@@ -17,9 +17,9 @@ from recsys.training import _cpu as _cpu_training
 from recsys.training import gradient, steps
 from recsys.training import loop as dsl
 from recsys.training.gradient import Kept, OfSamples, Pull
-from recsys.training.losses import LOSSES
-from recsys.training.objective import Samples
+from recsys.training.objective import LOSSES, Samples
 from recsys.training.optimizers import CORRECTED, OPTIMIZERS
+from recsys.training.tables import Table
 
 N_USERS, N_ITEMS, DIM = 9, 40, 6
 CASES = list(product(LOSSES, OPTIMIZERS, (1, 3)))
@@ -34,7 +34,7 @@ def twins(optimizer, seed):
         values = np.round(rng.normal(size=(n, DIM)), 3) * (rng.random((n, DIM)) < 0.9)
         rule = OPTIMIZERS[optimizer]
         weights = naive.compressed(values, active)
-        table = steps.Table(weights, rule.start(weights.nnz), rule)
+        table = Table(weights, rule.start(weights.nnz), rule)
         pairs.append((table, naive.DenseTable(values, active, optimizer)))
     return tuple(zip(*pairs, strict=True))
 
@@ -125,7 +125,7 @@ def test_loss_of_scores_far_from_zero(name):
     for score in (-200.0, -40.0, -29.0, 0.0, 40.0, 200.0):
         rule = OPTIMIZERS["sgd"]
         users, items = (
-            steps.Table(naive.compressed(values, np.ones(values.shape, bool)), rule.start(n), rule)
+            Table(naive.compressed(values, np.ones(values.shape, bool)), rule.start(n), rule)
             for n, values in ((1, np.array([[score]])), (2, np.array([[1.0], [0.0]])))
         )
         matrix = naive.compressed(np.ones((1, 2)), np.array([[1, 0]], bool), np.uint32)
@@ -218,7 +218,7 @@ def test_items_drawn_are_uniform_among_those_not_taken():
     matrix = naive.compressed(1 + 99 * rng.random(pattern.shape), pattern, np.uint32)
     rule = OPTIMIZERS["sgd"]
     users, items = (
-        steps.Table(empty, rule.start(0), rule)
+        Table(empty, rule.start(0), rule)
         for empty in (
             naive.compressed(np.ones((n, DIM)), np.zeros((n, DIM), bool)) for n in pattern.shape
         )
@@ -244,7 +244,7 @@ def test_a_user_who_took_everything_still_gets_samples():
     matrix = naive.compressed(np.ones((2, 3)), np.array([[1, 1, 1], [0, 1, 0]], bool), np.uint32)
     rule = OPTIMIZERS["sgd"]
     weights = [naive.compressed(np.ones((n, 2)), np.zeros((n, 2), bool)) for n in (2, 3)]
-    users, items = (steps.Table(w, rule.start(0), rule) for w in weights)
+    users, items = (Table(w, rule.start(0), rule) for w in weights)
     rows, _ = listed(Samples.of(matrix, 4), LOSSES["bpr"], users, items)
     assert [user for user, *_ in rows] == [0, 0, 0, 1]
     assert max(max(candidates) for _, candidates, _ in rows) < 3

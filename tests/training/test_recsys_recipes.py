@@ -13,15 +13,13 @@ from sklearn.base import clone
 
 from recsys import Interactions, LightGCN, Recipe, Schedule, SparseMF, load
 from recsys.cli import main
-from recsys.storage.budget import ROW_FLOOR, share_rows
 from recsys.training import loop as dsl
 from recsys.training import monitor as stopping
-from recsys.training import steps
-from recsys.training.exchange import Tables, exchange
+from recsys.training.exchange import exchange
 from recsys.training.gradient import Kept, OfSamples
-from recsys.training.losses import LOSSES
-from recsys.training.objective import Samples
+from recsys.training.objective import LOSSES, Samples
 from recsys.training.optimizers import OPTIMIZERS
+from recsys.training.tables import ROW_FLOOR, Table, Tables, share_rows
 from sparsenum.topology import aligned_start
 from sparsenum.topology.recipe import RECIPES
 
@@ -314,7 +312,7 @@ def test_one_common_threshold_for_both_tables():
         user = naive.compressed(scale * np.array([[0.1, 0.2, 0.3]]), np.ones((1, 3), bool))
         values = np.array([[5.0, 0, 0], [0, 4.0, 0]])
         items = naive.compressed(values, values > 0)
-        tables = Tables(*(steps.Table(w, ADAGRAD.start(w.nnz), ADAGRAD) for w in (user, items)))
+        tables = Tables(*(Table(w, ADAGRAD.start(w.nnz), ADAGRAD) for w in (user, items)))
         pull = naive.compressed(np.array([[-1.0, 2.0]]), np.ones((1, 2), bool), np.uint32)
         rng = np.random.default_rng(0)
         return exchange(Recipe(scope="global"), Kept(pull), tables, 0.4, rng)

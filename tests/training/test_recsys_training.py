@@ -10,8 +10,9 @@ import pytest
 from recsys import Interactions, Popularity, SparseMF, leave_last
 from recsys.datasets import shop
 from recsys.storage.budget import parse_budget
-from recsys.training import gradient, steps
+from recsys.training import gradient
 from recsys.training import loop as dsl
+from recsys.training.tables import Table
 
 NAMES = {"user": "user", "item": "item"}
 
@@ -62,7 +63,7 @@ def test_the_budget_holds_at_every_step(interactions, monkeypatch, recipe, budge
         counts.append(np.concatenate([table.weights.row_counts for table in tables]))
         np.testing.assert_array_equal(counts[-1], counts[0])
 
-    descend, exchange, move = dsl.descend, dsl.exchange, steps.Table.move
+    descend, exchange, move = dsl.descend, dsl.exchange, Table.move
     current = []
 
     def checked_descend(samples, loss, users, items, *rest):
@@ -93,7 +94,7 @@ def test_the_budget_holds_at_every_step(interactions, monkeypatch, recipe, budge
 
     monkeypatch.setattr(dsl, "descend", checked_descend)
     monkeypatch.setattr(dsl, "exchange", checked_exchange)
-    monkeypatch.setattr(steps.Table, "move", checked_move)
+    monkeypatch.setattr(Table, "move", checked_move)
     model = SparseMF(budget=budget, dim=dim, epochs=8, recipe=recipe)
     model.fit(interactions, on_epoch=lambda entry: check(current))
 

@@ -149,7 +149,7 @@ class Problem:
         column_slack = -self.reg * np.log(np.broadcast_to(column_floor, g.size))
         support = gather(self.M, f, g, row_slack, column_slack, self.n_threads)
         P = np.empty(support.nnz)
-        _cpu_support.support_plan(support.indptr, support.indices, support.data, f, g, self.reg, P)
+        _cpu_support.support_plan(*support.arrays, f, g, self.reg, P)
         return support.with_data(P)
 
     def hessian(self, at: Iterate, drop: float) -> CSR | NDArray[np.float32]:

@@ -75,9 +75,7 @@ class Restricted:
         f, column_sums = np.empty_like(self.a), np.empty_like(self.b)
         P, support = self.entries, self.support
         s = support if isinstance(support, CSR) else support.costs(P)
-        _cpu_support.support_row_update(
-            s.indptr, s.indices, s.data, self.a, g, self.reg, f, P, column_sums
-        )
+        _cpu_support.support_row_update(*s.arrays, self.a, g, self.reg, f, P, column_sums)
         self.held = Iterate(f, g, column_sums, float(np.abs(column_sums - self.b).sum()))
         return self.held
 
@@ -103,15 +101,13 @@ def narrow(support: CSR | Pattern, f: Vector, g: Vector, width: float) -> CSR | 
     if not isinstance(support, CSR):
         return support.narrow(f, g, width)
     indptr = np.zeros_like(support.indptr)
-    _cpu_support.count_narrow(support.indptr, support.indices, support.data, f, g, width, indptr)
+    _cpu_support.count_narrow(*support.arrays, f, g, width, indptr)
     np.cumsum(indptr, out=indptr)
     if indptr[-1] >= MOST * support.nnz:
         return support
     indices = np.empty(int(indptr[-1]) + 1, support.indices.dtype)
     cost = np.empty(indices.size)
-    _cpu_support.fill_narrow(
-        support.indptr, support.indices, support.data, f, g, width, indptr, indices, cost
-    )
+    _cpu_support.fill_narrow(*support.arrays, f, g, width, indptr, indices, cost)
     return CSR(indptr, indices[:-1], cost[:-1], support.shape)
 
 

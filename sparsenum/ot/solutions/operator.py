@@ -1,7 +1,7 @@
 """The plan as a linear operator, dense or sparse: what derivatives need of it."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,7 +108,7 @@ class SparsePlan:
         """Return the row and column sums of P * weights, entry by entry."""
         n, m = self.P.shape
         sums = np.empty(n), np.empty(m)
-        _cpu.support_weighted_sums(*self._arrays, weights, *sums)
+        _cpu.support_weighted_sums(*self.P.arrays, weights, *sums)
         return sums
 
     def schur_solve(self, r: Vector, c: Vector, rhs: Vector) -> Vector:
@@ -120,9 +120,5 @@ class SparsePlan:
     def change(self, z_f: Vector, z_g: Vector, weights: Matrix, reg: float) -> Matrix:
         """Return P_ij (z_f_i + z_g_j - weights_ij / reg), dense."""
         change = np.zeros(self.P.shape)
-        _cpu.support_change(*self._arrays, z_f, z_g, weights, reg, change)
+        _cpu.support_change(*self.P.arrays, z_f, z_g, weights, reg, change)
         return change
-
-    @property
-    def _arrays(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        return self.P.indptr, self.P.indices, self.P.data

@@ -81,5 +81,5 @@ class Optimum:
         near = self.problem.within(f, g, width)
         P = np.empty(near.nnz)
         costs = near if isinstance(near, CSR) else near.costs(np.empty_like(P))
-        _cpu_support.support_plan(costs.indptr, costs.indices, costs.data, f, g, self.reg, P)
+        _cpu_support.support_plan(*costs.arrays, f, g, self.reg, P)
         return costs, P

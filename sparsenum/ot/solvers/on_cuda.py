@@ -154,7 +154,7 @@ class DeviceProblem:
             _cuda.slacks[grid](mass, drop, UNDERFLOW, self.reg, floors[-1])
         Q = self._gather(at.f, at.g, *floors)
         grid = device.per_row(self.a.size)
-        _cuda.scaled_plan[grid](Q.indptr, Q.indices, Q.data, self.sides[0], at.f, at.g, self.reg)
+        _cuda.scaled_plan[grid](*Q.arrays, self.sides[0], at.f, at.g, self.reg)
         return Q
 
     def _gather(self, f: Array, g: Array, row_slack: Array, column_slack: Array) -> CSR:
@@ -200,7 +200,7 @@ class DeviceProblem:
         """Return the costs of the entries with M - f - g < width."""
         slack = np.full(f.size, width), np.full(g.size, -np.inf)
         found = self._gather(*map(device.to_device, (f, g, *slack)))
-        arrays: list[Any] = [found.indptr, found.indices, found.data]
+        arrays: list[Any] = [*found.arrays]
         indptr, indices, costs = (x.copy_to_host() for x in arrays)
         return CSR(indptr, indices, costs, found.shape)
 

@@ -103,7 +103,7 @@ class Relaxed:
         f, rows, columns = np.empty_like(self.a), np.empty_like(self.a), np.empty_like(self.b)
         P = np.empty(s.nnz)
         _cpu_support.relaxed_row_update(
-            s.indptr, s.indices, s.data, self.a, g, self.reg, self.kappa_a, f, P, rows, columns
+            *s.arrays, self.a, g, self.reg, self.kappa_a, f, P, rows, columns
         )
         wanted, mass = held(self.b, psi, self.rho_b), float(rows.sum())
         value = (
