@@ -12,7 +12,7 @@ from recsys.blend.graph import GraphRule
 from recsys.blend.latent import LatentRule
 from recsys.blend.plan import Plan, factors_of, learn_parts, level
 from recsys.blend.search import Trial, first_plan, search
-from recsys.data.interactions import Interactions, read_pairs
+from recsys.data.interactions import Interactions
 from recsys.data.table import Source
 from recsys.evaluation.hold_out import cut
 from recsys.evaluation.metrics import without
@@ -315,8 +315,7 @@ def _held_back(
     if valid is None:
         base, held = cut(train.matrix, VALIDATION, rng)
     else:
-        columns = {"user": str(train.columns["user"]), "item": str(train.columns["item"])}
-        held = read_pairs(valid, **columns, users=train.users, items=train.items)[0]
+        held = train.read_held(valid).matrix
         base = without(train.matrix, held)
     if valid is not None and not held.nnz:
         raise ValueError(

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import polars as pl
 
-from recsys.data.pairs import drop_rare, matrix_of, merge
-from recsys.data.report import Policy, ReadReport
-from recsys.data.scan import Survey, number, survey
-from recsys.data.table import Source, missing, open_table, readable
+from recsys.data.pairs import drop_rare, is_liked, matrix_of, merge, renumbered
+from recsys.data.report import Policy, Reading, ReadReport
+from recsys.data.scan import Survey, in_order, is_sound, number, survey
+from recsys.data.table import Source, open_table, readable
 from recsys.data.times import read_times
 from recsys.data.vocabulary import lookup, plain
-from sparsenum._check import choice, whole
+from sparsenum._check import choice, positive, whole
 from sparsenum.sparse.formats import CSR
 
-__all__ = ["Interactions", "Policy", "ReadReport", "lookup", "read_pairs"]
+__all__ = ["Held", "Interactions", "Policy", "ReadReport", "Reading", "lookup", "read_pairs"]
 
 BadRows = Literal["drop", "error"]
 
@@ -30,20 +30,28 @@ class Interactions:
     Attributes
     ----------
     matrix : CSR, shape (n_users, n_items)
-        Weights above zero in float32, uint32 columns; no row and no column is empty.
+        Weights of the pairs that are liked, those above zero (and not below `min_weight`), in
+        float32, uint32 columns; no row and no column is empty.
+    touched : CSR, shape (n_users, n_items)
+        Pairs that occur and are not liked, such as what was rated 0, or returned: nothing is
+        learned from them, and they are not recommended.
     users, items : Series
         The id of each row and of each column, sorted, in the type they came in.
     report : ReadReport
         What became of the rows of the table.
     columns : dict
         The column read as "user", "item", "weight" and "time"; None where none was named.
+    reading : Reading
+        What weights and times mean.
     """
 
     matrix: CSR
+    touched: CSR
     users: pl.Series
     items: pl.Series
     report: ReadReport
     columns: dict[str, str | None]
+    reading: Reading
 
     @property
     def n_users(self) -> int:
@@ -70,6 +78,7 @@ class Interactions:
         weight: str | None = None,
         time: str | None = None,
         time_format: str | None = None,
+        min_weight: float | None = None,
         duplicates: Policy = "sum",
         bad_rows: BadRows = "drop",
         min_user: int = 1,
@@ -88,21 +97,25 @@ class Interactions:
         user, item : str
             Columns of ids of any plain type; ids from text files are text.
         weight : str, optional
-            Column of weights above zero; without it each row weighs 1.
+            Column of weights; without it each row weighs 1. A pair is liked if its weight, once
+            rows are merged, is above zero; else it is only touched.
         time : str, optional
             Column of times: numbers, dates, or text that can be read in one way; see
             `recsys.data.read_times`.
         time_format : str, optional
             How times are written, such as ``"%d.%m.%Y %H:%M"``; by default a format that fits
             every row is looked for, and the table refused where none does or two do.
+        min_weight : float, optional
+            The least weight of a pair that is liked, above zero: 4 takes ratings of 4 and 5 for
+            likes.
         duplicates : {"sum", "last", "max", "error"}, default "sum"
             What to do with several rows of one user and item: add their weights, keep the weight
             of the latest (the last row among equals), keep the largest weight, or refuse.
         bad_rows : {"drop", "error"}, default "drop"
-            What to do with rows without user, item or time or with a weight that is no positive
-            number: drop and count them, or refuse the table.
+            What to do with rows without user, item or time or with a weight that is no number:
+            drop and count them, or refuse the table.
         min_user, min_item : int, default 1
-            Drop users and items with fewer distinct pairs, until none is left (the k-core where
+            Drop users and items with fewer liked pairs, until none is left (the k-core where
             both are k).
 
         Returns
@@ -125,6 +138,8 @@ class Interactions:
         choice(bad_rows, "bad_rows", get_args(BadRows))
         min_user = whole(min_user, "min_user", lower=1)
         min_item = whole(min_item, "min_item", lower=1)
+        if min_weight is not None:
+            min_weight = positive(min_weight, "min_weight", "4 takes ratings of 4 and 5 for likes")
         columns = {"user": user, "item": item, "weight": weight, "time": time}
         events, types = _open(source, columns, time_format)
         with readable(source):
@@ -135,70 +150,142 @@ class Interactions:
         users, items = found.users, found.items
         pairs, data = merge(table, users, items, duplicates)
         del table  # the largest thing here
-        merged = pairs.size
-        if max(min_user, min_item) > 1:
-            pairs, data, users, items = drop_rare(pairs, data, users, items, min_user, min_item)
-            _check_left(pairs.size, merged, min_user, min_item)
+        liked = is_liked(data, min_weight)
+        merged, n_items, touched = pairs.size, items.len(), pairs[~liked]
+        if touched.size or max(min_user, min_item) > 1:
+            pairs, data = pairs[liked], data[liked]
+            _check_liked(pairs.size, merged, min_weight)
+            n_liked = pairs.size
+            pairs, data, *kept = drop_rare(pairs, data, n_items, min_user, min_item)
+            _check_left(pairs.size, n_liked, min_user, min_item)
+            touched = renumbered(touched, n_items, *kept)
+            users, items = (
+                ids.gather(places) for ids, places in zip((users, items), kept, strict=True)
+            )
         report = ReadReport(
             found.rows,
             found.null_ids,
             found.bad_weights,
             found.null_times,
             duplicates=found.sound - merged,
-            rare=merged - pairs.size,
+            touched=int((~liked).sum()),
+            rare=int(liked.sum()) - pairs.size,
             pairs=pairs.size,
             users=users.len(),
             items=items.len(),
             policy=duplicates,
             min_user=min_user,
             min_item=min_item,
+            min_weight=min_weight,
         )
-        matrix = matrix_of(pairs, data, (users.len(), items.len()))
-        ids = users.cast(types["user"]), items.cast(types["item"])
-        return cls(matrix, *ids, report, columns)
+        shape = users.len(), items.len()
+        return cls(
+            matrix_of(pairs, data, shape),
+            matrix_of(touched, np.ones(touched.size, np.float32), shape),
+            users.cast(types["user"]),
+            items.cast(types["item"]),
+            report,
+            columns,
+            Reading(duplicates, min_weight, time_format),
+        )
+
+    def read_held(self, source: Source) -> Held:
+        """Return the liked pairs of another table, read as this one was; see `read_pairs`."""
+        return read_pairs(
+            source, **self.columns, users=self.users, items=self.items, reading=self.reading
+        )
+
+
+class Held(NamedTuple):
+    """The pairs of a table in the numbering of a training, and what was left out.
+
+    Attributes
+    ----------
+    matrix : CSR, shape (n_users, n_items)
+        Ones in float32 where a pair is liked.
+    unknown_users : int
+        Rows left out because their user is not known.
+    unknown_items : int
+        Rows of known users left out because their item is not known.
+    touched : CSR, shape (n_users, n_items)
+        Likewise where a pair occurs and is not liked.
+    """
+
+    matrix: CSR
+    unknown_users: int
+    unknown_items: int
+    touched: CSR
 
 
 def read_pairs(
-    source: Source, *, user: str, item: str, users: pl.Series, items: pl.Series
-) -> tuple[CSR, int, int]:
-    """Read which pairs occur in a table, in the numbering of vocabularies made elsewhere.
+    source: Source,
+    *,
+    user: str | None,
+    item: str | None,
+    users: pl.Series,
+    items: pl.Series,
+    weight: str | None = None,
+    time: str | None = None,
+    reading: Reading | None = None,
+) -> Held:
+    """Return the liked pairs of a table, in the numbering of vocabularies made elsewhere.
 
     Parameters
     ----------
     source : LazyFrame, DataFrame, pandas or pyarrow table, or path
-        The table, as for `Interactions.read`; rows without user or item are left out.
+        The table, as for `Interactions.read`; rows without user or item, or with a weight that is
+        no number, are left out.
     user, item : str
         Columns of ids; ids of another type are cast to that of the vocabulary.
     users, items : Series
         The id of each row and of each column of the result.
+    weight, time : str, optional
+        Columns of weights and of times, used where the table has them: all pairs of a table
+        without weights are liked.
+    reading : Reading, optional
+        What weights and times mean; by default a pair is liked if its weights add up to more than
+        zero.
 
     Returns
     -------
-    matrix : CSR, shape (n_users, n_items)
-        Ones in float32 where the pair occurs.
-    unknown_users : int
-        Rows left out because their user is not in `users`.
-    unknown_items : int
-        Rows of known users left out because their item is not in `items`.
+    Held
+        The pairs, and counts of what was left out.
 
     Raises
     ------
     TypeError, FileNotFoundError, ValueError
         As `Interactions.read`, except that nothing need be left.
     """
-    events, _ = _open(source, {"user": user, "item": item})
+    reading = reading or Reading()
+    policy: Policy = "sum" if reading.duplicates == "error" else reading.duplicates
+    columns: dict[str, str | None] = {"user": user, "item": item}
     with readable(source):
-        table = events.collect(engine="streaming")
-    table = table.filter(
-        ~(missing("user", table["user"].dtype) | missing("item", table["item"].dtype))
-    )
-    rows, columns = lookup(users, table["user"]), lookup(items, table["item"])
-    known, found = rows >= 0, columns >= 0
+        schema = open_table(source, columns).collect_schema()
+    columns["weight"] = weight if weight in schema else None
+    columns["time"] = time if policy == "last" and time in schema else None
+    events, _ = _open(source, columns, reading.time_format if columns["time"] else None)
+    with readable(source):
+        table = events.filter(is_sound(events)).collect(engine="streaming")
+    rows, places = lookup(users, table["user"]), lookup(items, table["item"])
+    known, found = rows >= 0, places >= 0
     both = known & found
-    pairs = np.unique(rows[both] * items.len() + columns[both]).astype(np.uint64)
+    numbers = (rows[both] * items.len() + places[both]).astype(np.uint64)
+    rest = (
+        table.drop("user", "item")
+        .filter(both)
+        .with_columns(pair=pl.Series(numbers, dtype=pl.UInt64))
+    )
+    pairs = np.empty(0, np.uint64)
+    liked = np.empty(0, np.bool_)
+    if rest.height:
+        pairs, data = merge(in_order(rest, policy), users, items, policy)
+        liked = is_liked(data, reading.min_weight)
     shape = (users.len(), items.len())
-    matrix = matrix_of(pairs, np.ones(pairs.size, np.float32), shape)
-    return matrix, int((~known).sum()), int((known & ~found).sum())
+    matrix, touched = (
+        matrix_of(pairs[some], np.ones(int(some.sum()), np.float32), shape)
+        for some in (liked, ~liked)
+    )
+    return Held(matrix, int((~known).sum()), int((known & ~found).sum()), touched)
 
 
 def _open(
@@ -231,7 +318,7 @@ def _open(
 def _check_rows(found: Survey, bad_rows: BadRows) -> None:
     faults = (
         f"got {found.rows} rows, {found.null_ids} without user or item, {found.bad_weights} with a "
-        f"weight that is no positive number, {found.null_times} without time"
+        f"weight that is no number, {found.null_times} without time"
     )
     if not found.sound:
         raise ValueError(
@@ -251,6 +338,15 @@ def _check_same(found: Survey, table: pl.DataFrame) -> None:
             f"source must give the same rows whenever it is run: got {found.sound} sound rows, "
             f"then {table.height}, {table['pair'].null_count()} of them with new ids; collect the "
             "LazyFrame first, or leave the file alone while it is read"
+        )
+
+
+def _check_liked(liked: int, merged: int, min_weight: float | None) -> None:
+    if not liked:
+        least = "above zero" if min_weight is None else f"of {min_weight:g} or more"
+        raise ValueError(
+            f"weight must be {least} for some pairs: got {merged:,} pairs, none of them liked; "
+            "check the column of weights and min_weight"
         )
 
 

@@ -18,6 +18,7 @@ def pairs_to_choose_by(
     *,
     user: str,
     item: str,
+    weight: str | None = None,
     time: str | None = None,
     time_format: str | None = None,
     seed: int = 0,
@@ -36,6 +37,8 @@ def pairs_to_choose_by(
         The table; see `recsys.data.open_table` for the files.
     user, item : str
         Columns of ids.
+    weight : str, optional
+        Column of weights, to be handed on: what is not liked is no pair to choose by.
     time : str, optional
         Column of times.
     time_format : str, optional
@@ -55,7 +58,7 @@ def pairs_to_choose_by(
     TypeError, FileNotFoundError, ValueError
         As `recsys.data.split.leave_last`.
     """
-    columns = {"user": user, "item": item, "time": time}
+    columns = {"user": user, "item": item, "weight": weight, "time": time}
     opened = open_table(source, columns, name="source")
     with readable(source):
         frame = opened.select(*dict.fromkeys(filter(None, columns.values()))).collect()

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from recsys.data.interactions import Interactions, read_pairs
+from recsys.data.interactions import Interactions
 from recsys.data.table import Source
 from sparsenum._check import positive
 from sparsenum.sparse import CSR
@@ -19,9 +19,7 @@ def hold_out(
     if valid is not None and validation is not None:
         raise ValueError("validation must be left out where valid is given: got both; choose one")
     if valid is not None:
-        columns = {"user": str(train.columns["user"]), "item": str(train.columns["item"])}
-        held = read_pairs(valid, **columns, users=train.users, items=train.items)[0]
-        return train.matrix, held
+        return train.matrix, train.read_held(valid).matrix
     if validation is not None:
         remedy = "0.1 holds back a tenth of the interactions"
         share = positive(validation, "validation", remedy)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.data.interactions import Interactions, read_pairs
+from recsys.data.interactions import Interactions
 from recsys.data.table import Source
 from sparsenum.errors import ProtocolWarning
 from sparsenum.sparse.formats import CSR
@@ -141,9 +141,7 @@ def _counts(train: Interactions | CSR, held: Source | CSR, name: str) -> Counts:
             f"{name} must be a CSR matrix where train is one: got {type(held).__name__}; pass "
             "Interactions as train, whose ids the table can be read by"
         )
-    user, item = str(train.columns["user"]), str(train.columns["item"])
-    names = {"users": train.users, "items": train.items}
-    return read_pairs(held, user=user, item=item, **names)[0].column_counts
+    return train.read_held(held).matrix.column_counts
 
 
 def _correlation(x: Counts, y: Counts) -> float:

@@ -81,6 +81,7 @@ class LightGCN(SparseMF):
     """
 
     name: ClassVar[str] = "dsl-lightgcn"
+    can_forget: ClassVar[bool] = False
     recipes: ClassVar[tuple[str, ...]] = ("dsl", "static")
 
     def __init__(

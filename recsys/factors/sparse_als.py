@@ -186,7 +186,8 @@ class SparseALS(Factored):
         """
         self._fitted()
         guests = copy(self)
-        guests.users_, guests.seen_ = newcomers.histories(self, rows, user, item)
+        guests.has_histories = True
+        guests.users_, guests.seen_, guests.touched_ = newcomers.histories(self, rows, user, item)
         mean = round(self.user_table_.nnz / self.user_table_.shape[0])
         counts = np.full(guests.seen_.shape[0], mean)
         problem = self._problem(guests.seen_, self.item_events_)

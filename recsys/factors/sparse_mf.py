@@ -278,7 +278,8 @@ class SparseMF(Factored):
         """
         self._fitted()
         guests = copy(self)
-        guests.users_, guests.seen_ = newcomers.histories(self, rows, user, item)
+        guests.has_histories = True
+        guests.users_, guests.seen_, guests.touched_ = newcomers.histories(self, rows, user, item)
         mean = round(self.user_table_.nnz / self.user_table_.shape[0])
         counts = np.full(guests.seen_.shape[0], mean)
         guests.user_table_ = foldin.fold_users(
@@ -313,12 +314,13 @@ class SparseMF(Factored):
         """
         self._fitted()
         epochs = whole(epochs, "epochs", lower=1)
-        users, items, taken = newcomers.joined(self, train)
+        users, items, taken, touched = newcomers.joined(self, train)
         tables, (loss, rate, decay, seed) = (self.user_table_, self.item_table_), self._going_on()
         self.user_table_, self.item_table_ = foldin.extend(
             tables, taken, transpose(taken), loss, epochs, rate, decay, seed
         )
-        self.users_, self.items_, self.seen_ = users, items, taken
+        self.users_, self.items_ = users, items
+        self.seen_, self.touched_ = taken, touched
         self.popularity_ = taken.column_counts / taken.shape[0]
         return self
 

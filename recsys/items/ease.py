@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from recsys.data.interactions import Interactions
+from recsys.items.confidence import confidence
 from recsys.items.neighbours import Neighbours
 from recsys.storage.budget import parse_budget
 from sparsenum._check import positive, require_memory
@@ -22,8 +23,9 @@ class EASE(Neighbours):
 
     EASE [1]_ minimises ``|X - X B|^2 + reg |B|^2`` with a zero diagonal: B_ij = -P_ij / P_jj with
     P = (X'X + reg I)^-1. Here interactions weigh ``d_u^(-user_power/2) d_i^-item_power`` for users
-    and items with d events, so that neither busy users nor popular items drown the rest, and of
-    what that leads to the largest entries stay, within the budget.
+    and items with d events, times the confidence that weights give, so that neither busy users nor
+    popular items drown the rest, and of what that leads to the largest entries stay, within the
+    budget.
 
     The matrix is dense until then: float64, n_items^2, and O(n_items^3) time. For more than some
     ten thousand items other models are the better choice.
@@ -86,14 +88,15 @@ class EASE(Neighbours):
 def normalised(
     matrix: CSR, user_power: float, item_power: float
 ) -> tuple[CSR, NDArray[np.float64]]:
-    """Return d_u^(-user_power/2) d_i^-item_power for what was taken, and d_i^item_power."""
+    """Return d_u^(-user_power/2) d_i^-item_power times the confidence, and d_i^item_power."""
     users, items = (
         np.maximum(counts, 1).astype(np.float64)
         for counts in (matrix.row_counts, matrix.column_counts)
     )
     scales = items**item_power
     by_user = np.repeat(users ** (-user_power / 2), matrix.row_counts)
-    return matrix.with_data((by_user / scales[matrix.indices]).astype(np.float32)), scales
+    sure = confidence(matrix).data
+    return matrix.with_data((sure * by_user / scales[matrix.indices]).astype(np.float32)), scales
 
 
 def inverse(scaled: CSR, reg: float) -> NDArray[np.float64]:

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from copy import copy
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import polars as pl
@@ -21,6 +21,8 @@ class ItemBased(Recommender):
 
     So whoever has taken anything is served as well as those it was trained on.
     """
+
+    has_users: ClassVar[bool] = False
 
     @abstractmethod
     def scores_of(self, taken: CSR) -> NDArray[np.float32]:
@@ -53,7 +55,8 @@ class ItemBased(Recommender):
         """
         self._fitted()
         guests = copy(self)
-        guests.users_, guests.seen_ = newcomers.histories(self, rows, user, item)
+        guests.has_histories = True
+        guests.users_, guests.seen_, guests.touched_ = newcomers.histories(self, rows, user, item)
         return guests
 
     def recommend_from(
@@ -92,9 +95,11 @@ class ItemBased(Recommender):
                 f"history must hold items of the training: got {len(history):,}, none of them known"
             )
         guest = copy(self)
+        guest.has_histories = True
         guest.users_ = pl.Series([0])
         indptr = np.array([0, known.size], np.uint64)
         ones = np.ones(known.size, np.float32)
+        guest.touched_ = None
         guest.seen_ = CSR(indptr, known.astype(np.uint32), ones, (1, self.items_.len()))
         return guest.recommend("all", k, exclude_seen=exclude_seen, allow=allow, deny=deny).drop(
             "user"

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal, get_args
 import numpy as np
 
 from recsys.data.interactions import Interactions
+from recsys.items.confidence import confidence
 from recsys.items.neighbours import Neighbours
 from sparsenum._check import choice, positive, whole
 from sparsenum.sparse import CSR, row_top_k, rows_times_sparse, transpose
@@ -17,7 +18,8 @@ Likeness = Literal["cosine", "tversky"]
 class ItemKNN(Neighbours):
     """Score an item by how like it is to what the user took, by the users that both share.
 
-    With c_i users of item i and c_ij of both, the likeness is ``c_ij / (sqrt(c_i c_j) + shrink)``
+    With c_i users of item i and c_ij of both (where weights differ, sums of their confidences
+    squared, and of the products of both), the likeness is ``c_ij / (sqrt(c_i c_j) + shrink)``
     (cosine) or ``c_ij / (c_ij + alpha (c_i - c_ij) + beta (c_j - c_ij) + shrink)`` (Tversky;
     1 and 1 make it Jaccard's). Each item keeps the largest few, and the score of item j for a
     user is the sum over the items i taken of the likeness of j where it is a neighbour of i [1]_.
@@ -63,9 +65,9 @@ class ItemKNN(Neighbours):
             0.0 if value == 0 else positive(value, name, "or 0")
             for name, value in (("shrink", self.shrink), ("alpha", self.alpha), ("beta", self.beta))
         )
-        taken = train.matrix.with_data(np.ones(train.matrix.nnz, np.float32))
+        taken = confidence(train.matrix)
         by_item = transpose(taken)
-        users = by_item.row_counts.astype(np.float32)
+        users = np.bincount(taken.indices, taken.data**2, train.n_items).astype(np.float32)
         tables = []
         for start in range(0, train.n_items, BLOCK):
             stop = min(start + BLOCK, train.n_items)

@@ -42,7 +42,7 @@ class Neighbours(ItemBased):
         Parameters
         ----------
         train : Interactions
-            What users took; weights do not count.
+            What users took; weights count as confidence (`recsys.items.confidence`).
         valid, on_epoch
             Not used: there are no epochs to watch.
 

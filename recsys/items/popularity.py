@@ -21,6 +21,7 @@ class Popularity(Recommender):
     """
 
     name: ClassVar[str] = "popularity"
+    has_users: ClassVar[bool] = False
     counts_: NDArray[np.float32]
 
     def fit(

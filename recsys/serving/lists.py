@@ -77,7 +77,7 @@ def lists(
     block: int | None = None,
 ) -> Iterator[pl.DataFrame]:
     """Yield tables of the lists of users given by row, `place` counting the users."""
-    hidden = model.seen_ if exclude_seen else None
+    hidden = model.hidden if exclude_seen else None
     everything = permitted.size == model.items_.len()
     done = 0
     scores = model.scorer_on(device)

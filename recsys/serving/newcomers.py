@@ -6,8 +6,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.data.interactions import Interactions, lookup
-from recsys.data.table import Source
+from recsys.data.interactions import Interactions, lookup, read_pairs
+from recsys.data.table import Source, open_table
+from recsys.evaluation.metrics import without
 from sparsenum.sparse import CSR
 
 if TYPE_CHECKING:
@@ -16,40 +17,64 @@ if TYPE_CHECKING:
 
 def histories(
     model: "Recommender", rows: Source, user: str | None, item: str | None
-) -> tuple[pl.Series, CSR]:
-    """Return the users of a table and which of the model's items each has taken."""
+) -> tuple[pl.Series, CSR, CSR]:
+    """Return the users of a table, and which of the model's items each has taken, or only touched.
+
+    Weights mean what they mean in training; without a column of weights, all was taken.
+    """
+    user, item = user or str(model.columns_["user"]), item or str(model.columns_["item"])
+    weight, reading = model.columns_["weight"], model.reading_
+    there = open_table(rows, {"user": user, "item": item}, name="rows").collect_schema()
     new = Interactions.read(
         rows,
-        user=user or str(model.columns_["user"]),
-        item=item or str(model.columns_["item"]),
+        user=user,
+        item=item,
+        weight=weight if weight in there else None,
+        min_weight=reading.min_weight,
+        duplicates="sum" if reading.duplicates == "error" else reading.duplicates,
     )
     users = same_type(new.users, model.users_, "user")
     items = lookup(model.items_, new.items)
     row, column = _pairs(new.matrix)
     known = items[column] >= 0
-    some, row = np.unique(row[known], return_inverse=True)
+    some = np.unique(row[known])
     if not some.size:
         raise ValueError(
             f"rows must hold items of the training: got {new.n_items:,} items, none of them known"
         )
-    taken = _matrix(
-        row, items[column[known]], new.matrix.data[known], (some.size, model.items_.len())
+    places = np.full(new.n_users, -1)
+    places[some] = np.arange(some.size)
+    taken = _moved(new.matrix, places, items, (some.size, model.items_.len()))
+    # Items that nobody here likes are in no vocabulary but the model's.
+    held = read_pairs(
+        rows,
+        user=user,
+        item=item,
+        weight=weight,
+        users=new.users.gather(some),
+        items=model.items_,
+        reading=reading,
     )
-    return users.gather(some), taken
+    return users.gather(some), taken, held.touched
 
 
-def joined(model: "Recommender", new: Interactions) -> tuple[pl.Series, pl.Series, CSR]:
-    """Return users, items and interactions of a model with new ones: known ids keep their place.
+def joined(model: "Recommender", new: Interactions) -> tuple[pl.Series, pl.Series, CSR, CSR]:
+    """Return users, items, what was taken and what was touched, of a model with new interactions.
 
-    What stands in both has the sum of the weights.
+    Known ids keep their place. What stands in both has the sum of the weights.
     """
     users, user_places = _extended(model.users_, same_type(new.users, model.users_, "user"))
     items, item_places = _extended(model.items_, same_type(new.items, model.items_, "item"))
-    old, row = _pairs(model.seen_), _pairs(new.matrix)
-    rows = np.concatenate([old[0], user_places[row[0]]])
-    columns = np.concatenate([old[1], item_places[row[1]]])
-    data = np.concatenate([model.seen_.data, new.matrix.data])
-    return users, items, _matrix(rows, columns, data, (users.len(), items.len()))
+    shape = users.len(), items.len()
+    old_users, old_items = (np.arange(n) for n in model.seen_.shape)
+    taken = _added(
+        _moved(model.seen_, old_users, old_items, shape),
+        _moved(new.matrix, user_places, item_places, shape),
+    )
+    touched = _moved(new.touched, user_places, item_places, shape)
+    if model.touched_ is not None:
+        touched = _added(_moved(model.touched_, old_users, old_items, shape), touched)
+    return users, items, taken, without(touched, taken)
 
 
 def same_type(ids: pl.Series, trained: pl.Series, name: str) -> pl.Series:
@@ -75,6 +100,23 @@ def _extended(known: pl.Series, ids: pl.Series) -> tuple[pl.Series, NDArray[np.i
 def _pairs(matrix: CSR) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     row = matrix.rows
     return row, matrix.indices.astype(np.int64)
+
+
+def _moved(
+    matrix: CSR, rows: NDArray[np.int64], columns: NDArray[np.int64], shape: tuple[int, int]
+) -> CSR:
+    """Return the entries at the places that rows and columns now have, but those that have none."""
+    row, column = _pairs(matrix)
+    row, column = rows[row], columns[column]
+    known = (row >= 0) & (column >= 0)
+    return _matrix(row[known], column[known], matrix.data[known], shape)
+
+
+def _added(first: CSR, second: CSR) -> CSR:
+    """Return the sum of two matrices of one shape."""
+    (row, column), (more_rows, more_columns) = _pairs(first), _pairs(second)
+    rows, columns = np.concatenate([row, more_rows]), np.concatenate([column, more_columns])
+    return _matrix(rows, columns, np.concatenate([first.data, second.data]), first.shape)
 
 
 def _matrix(

@@ -11,12 +11,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.data import sink
-from recsys.data.interactions import Interactions, read_pairs
+from recsys.data.interactions import Interactions
+from recsys.data.pairs import union
+from recsys.data.report import Reading
 from recsys.data.table import Source
-from recsys.evaluation.metrics import rank
-from recsys.evaluation.protocol import warn_of_drift
 from recsys.scores.toplists import Scores, Searcher
-from recsys.serving import explain
+from recsys.serving import explain, quality, saved
 from recsys.serving import lists as serving
 from recsys.storage import files as storage
 from sparsenum._check import whole
@@ -33,21 +33,31 @@ class Recommender(ABC):
         The ids it was trained on, in the type they came in.
     seen_ : CSR, shape (n_users, n_items)
         What each user has taken in training.
+    touched_ : CSR, optional
+        What each user has met and not liked: not learned from, and not recommended either.
     popularity_ : ndarray of float64, shape (n_items,)
         Share of the users of the training who took each item.
     columns_ : dict
         Names of the columns of the training table.
+    reading_ : Reading
+        What its weights and times mean, in training and in every test.
     history_ : list of dict
         What happened in each epoch; empty for models without epochs.
     """
 
     name: ClassVar[str]
+    has_users: ClassVar[bool] = True  # parameters of users, in order of users_
+    can_forget: ClassVar[bool] = True  # what users have taken, and still score for them
+    has_histories: bool = True
     users_: pl.Series
     items_: pl.Series
     seen_: CSR
+    touched_: CSR | None = None
     popularity_: NDArray[np.float64]
     columns_: dict[str, str | None]
+    reading_: Reading = Reading()
     history_: list[dict[str, Any]]
+    _hidden: tuple[CSR, CSR, CSR] | None = None
 
     @abstractmethod
     def fit(
@@ -127,8 +137,20 @@ class Recommender(ABC):
 
     def _remember(self, train: Interactions) -> None:
         self.users_, self.items_ = train.users, train.items
-        self.seen_, self.columns_ = train.matrix, train.columns
+        self.seen_, self.touched_ = train.matrix, train.touched
+        self.columns_, self.reading_ = train.columns, train.reading
         self.popularity_ = self.seen_.column_counts / self.seen_.shape[0]
+
+    @property
+    def hidden(self) -> CSR:
+        """What is not recommended to each user: what was taken, and what was met and not liked."""
+        seen, touched = self.seen_, self.touched_
+        saved.require_histories(self)
+        if touched is None or not touched.nnz:
+            return seen
+        if self._hidden is None or self._hidden[0] is not seen or self._hidden[1] is not touched:
+            self._hidden = seen, touched, union(seen, touched)
+        return self._hidden[2]
 
     def _fitted(self) -> None:
         if not hasattr(self, "seen_"):
@@ -155,7 +177,7 @@ class Recommender(ABC):
         k : int, default 20
             Length of the lists, from 1 to the number of items.
         exclude_seen : bool, default True
-            Leave out what the user has taken in training.
+            Leave out what the user has taken in training, or met there and not liked.
         allow, deny : sequence of ids, optional
             Items to choose from, and items never to recommend; a denied item is not allowed.
         unknown : {"error", "skip", "popular", "fold_in"}, default "error"
@@ -299,7 +321,8 @@ class Recommender(ABC):
         """Return how well lists of k items do on held-out pairs.
 
         All but coverage are means over the users with held-out items. Pairs seen in training are
-        neither recommended nor counted.
+        neither recommended nor counted. Weights mean what they mean in training: what is not liked
+        is no hit.
 
         Parameters
         ----------
@@ -326,8 +349,9 @@ class Recommender(ABC):
             ``mrr@k``, ``novelty@k`` (mean -log2 of the share of users who took an item) and
             ``coverage@k`` (share of the items that stand in any list), all None without any
             user; ``users`` (evaluated), and rows left out: ``unknown_users``,
-            ``unknown_items``. With `per_user` also ``per_user``, a DataFrame with a row for each
-            user: id, number of held-out items and metrics.
+            ``unknown_items``; and known pairs left out as ``not_liked``. With `per_user` also
+            ``per_user``, a DataFrame with a row for each user: id, number of held-out items and
+            metrics.
 
         Raises
         ------
@@ -338,63 +362,36 @@ class Recommender(ABC):
         """
         self._fitted()
         k = whole(k, "k", lower=1, upper=self.items_.len())
-        columns: dict[str, Any] = {
-            "user": user or str(self.columns_["user"]),
-            "item": item or str(self.columns_["item"]),
-            "users": self.users_,
-            "items": self.items_,
-        }
-        held, unknown_users, unknown_items = read_pairs(test, **columns)
-        if valid is not None:
-            warn_of_drift(self.seen_, read_pairs(valid, **columns)[0], held)
-        metrics = rank(self.scorer_on(device), held, self.seen_, k, self.popularity_)
-        result = metrics.means() | {
-            "unknown_users": unknown_users,
-            "unknown_items": unknown_items,
-        }
-        if per_user:
-            arrays = {f"{name}@{k}": values for name, values in metrics.per_user.items()}
-            who = {"user": self.users_.gather(metrics.users), "held": metrics.held}
-            result["per_user"] = pl.DataFrame(who | arrays)
-        return result
+        return quality.evaluate(self, test, k, user, item, per_user, valid, device)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, histories: bool = True) -> None:
         """Write the model, its ids and what its users have taken to one file, atomically.
 
         Parameters
         ----------
         path : path
             The file to make or replace; a numpy archive with a JSON header, no pickle.
+        histories : bool, default True
+            Keep what users have taken. Without, the file is smaller and tells less, and a model
+            that knows items alone knows no users: it serves them by the histories they come with.
 
         Raises
         ------
+        ValueError
+            If the model cannot do without histories.
         OSError
             If it cannot be written; what was there before stays.
         """
         self._fitted()
         header, arrays = self._state()
-        history: dict[str, NDArray[Any]] = {
-            "users": storage.pack_series(self.users_),
-            "items": storage.pack_series(self.items_),
-            "seen_counts": self.seen_.row_counts.astype(np.uint32),
-            "seen_indices": self.seen_.indices,
-        }
-        if (self.seen_.data != 1).any():
-            history["seen_data"] = self.seen_.data
-        meta = {"model": self.name, "columns": self.columns_}
-        storage.write(path, meta | header, history | arrays)
+        about, history = saved.pack_history(self, histories and self.has_histories)
+        storage.write(path, {"model": self.name, **about, **header}, history | arrays)
 
     @classmethod
     def _from_file(cls, header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Self:
         users, items = (storage.unpack_series(arrays[side]) for side in ("users", "items"))
-        shape = (users.len(), items.len())
-        model = cls._restored(header, arrays, shape)
+        model = cls._restored(header, arrays, (users.len(), items.len()))
         model.users_, model.items_ = users, items
-        roles = ("user", "item", "weight", "time")
-        model.columns_ = {role: header["columns"][role] for role in roles}
-        counts, indices = arrays["seen_counts"], arrays["seen_indices"]
-        data = arrays.get("seen_data", np.ones(indices.size, np.float32))
-        model.seen_ = storage.rows_from_counts(counts, indices, data, shape)
-        model.popularity_ = model.seen_.column_counts / shape[0]
+        saved.unpack_history(model, header, arrays)
         model.report()  # which fails on a history that is none
         return model

@@ -17,9 +17,9 @@ from recsys.data.interactions import Interactions, lookup, read_pairs
 NAMES = {"user": "user", "item": "item"}
 
 
-def entries(interactions):
-    """The matrix as a dict from (user id, item id) to weight."""
-    matrix = interactions.matrix.to_scipy().tocoo()
+def entries(interactions, matrix=None):
+    """The matrix, or one like it, as a dict from (user id, item id) to weight."""
+    matrix = (matrix or interactions.matrix).to_scipy().tocoo()
     users, items = interactions.users.to_list(), interactions.items.to_list()
     return {
         (users[i], items[j]): float(w)
@@ -28,13 +28,16 @@ def entries(interactions):
 
 
 def twin(rows, policy):
-    """What reading should give, one row at a time: rows are (user, item, weight, time)."""
+    """What reading should give, one row at a time: rows are (user, item, weight, time).
+
+    Returns the liked pairs, those that are only touched, and what was dropped.
+    """
     counts = dict.fromkeys(["null_ids", "bad_weights", "null_times", "duplicates"], 0)
     groups = {}
     for user, item, weight, time in rows:
         if user in (None, "") or item in (None, ""):
             counts["null_ids"] += 1
-        elif weight is None or not math.isfinite(weight) or weight <= 0:
+        elif weight is None or not math.isfinite(weight):
             counts["bad_weights"] += 1
         elif time is None:
             counts["null_times"] += 1
@@ -46,7 +49,9 @@ def twin(rows, policy):
         "max": lambda group: max(weight for _, weight in group),
         "last": lambda group: sorted(group, key=lambda row: row[0])[-1][1],
     }[policy]
-    return {pair: merge(group) for pair, group in groups.items()}, counts
+    merged = {pair: merge(group) for pair, group in groups.items()}
+    liked = {pair: weight for pair, weight in merged.items() if weight > 0}
+    return liked, set(merged) - set(liked), counts
 
 
 ids = st.sampled_from([None, "", "a", "B", "007", "7", "é", "e\u0301"])
@@ -59,17 +64,21 @@ SCHEMA = {"user": pl.String, "item": pl.String, "weight": pl.Float64, "time": pl
 @given(rows, st.sampled_from(["sum", "max", "last"]))
 def test_reading_equals_the_slow_twin(rows, policy):
     frame = pl.DataFrame(rows, SCHEMA, orient="row")
-    expected, counts = twin(rows, policy)
+    expected, others, counts = twin(rows, policy)
     read = {**NAMES, "weight": "weight", "time": "time", "duplicates": policy}
     if not expected:
-        with pytest.raises(ValueError, match="source must have rows"):
+        match = "weight must be above zero" if others else "source must have rows"
+        with pytest.raises(ValueError, match=match):
             Interactions.read(frame, **read)
         return
     got = Interactions.read(frame, **read)
     assert entries(got) == expected
     report = got.report
     assert {name: getattr(report, name) for name in counts} == counts
-    assert report.rows == len(rows) == sum(counts.values()) + report.pairs
+    assert report.rows == len(rows) == sum(counts.values()) + report.touched + report.pairs
+    assert report.touched == len(others)
+    known = {(u, i) for u, i in others if u in set(got.users) and i in set(got.items)}
+    assert set(entries(got, got.touched)) == known
     assert (report.pairs, report.users, report.items) == (got.nnz, got.n_users, got.n_items)
     assert got.users.to_list() == sorted({user for user, _ in expected})
     assert got.items.to_list() == sorted({item for _, item in expected})
@@ -318,7 +327,7 @@ def test_pairs_in_given_vocabularies(tmp_path):
     users, items = pl.Series([5, 7], dtype=pl.Int32), pl.Series(["a", "b"], dtype=pl.Categorical)
     read = {**NAMES, "users": users, "items": items}
     for source in (frame, write_csv(tmp_path / "t.csv", frame)):
-        matrix, unknown_users, unknown_items = read_pairs(source, **read)
+        matrix, unknown_users, unknown_items, _ = read_pairs(source, **read)
         assert matrix.to_dense().tolist() == [[0, 0], [1, 1]]
         assert matrix.data.dtype == np.float32
         assert (unknown_users, unknown_items) == (2, 1)
