@@ -126,7 +126,7 @@ class ItemBlend(ItemBased):
         Parameters
         ----------
         train : Interactions
-            What users took; weights do not count.
+            What users took; weights tell what is liked, but not how much.
         valid : table or path, optional
             Pairs to choose by, with the same columns. Those that stand in `train` as well are left
             out while choosing, and learned from in the end. By default a tenth of the pairs, drawn

@@ -13,12 +13,15 @@ from recsys.data.pairs import drop_rare, is_liked, matrix_of, merge, renumbered
 from recsys.data.report import Policy, Reading, ReadReport
 from recsys.data.scan import Survey, in_order, is_sound, number, survey
 from recsys.data.table import Source, open_table, readable
+from recsys.data.textfile import TextFile
 from recsys.data.times import read_times
 from recsys.data.vocabulary import lookup, plain
 from sparsenum._check import choice, positive, whole
 from sparsenum.sparse.formats import CSR
 
 __all__ = ["Held", "Interactions", "Policy", "ReadReport", "Reading", "lookup", "read_pairs"]
+
+DECIMAL_COMMA = r"^[+-]?\d[\d.]*,\d+$"
 
 BadRows = Literal["drop", "error"]
 
@@ -308,11 +311,32 @@ def _open(
                 f"weight must name a column of numbers: got {columns['weight']!r} of type {dtype}; "
                 "cast it or leave weight out"
             )
-        named["weight"] = named["weight"].cast(pl.Float64, strict=False)
+        named["weight"] = _numbers(frame, str(columns["weight"]), dtype, source)
     if "time" in types:
         with readable(source):
             named["time"] = read_times(frame, str(columns["time"]), time_format)
     return frame.select(**named), types
+
+
+def _numbers(frame: pl.LazyFrame, column: str, dtype: pl.DataType, source: Source) -> pl.Expr:
+    """Return a column of weights as numbers, null where it holds none."""
+    weight = pl.col(column)
+    if dtype == pl.String:
+        text = weight.str.strip_chars()
+        if isinstance(source, TextFile) and source.decimal_comma:
+            text = text.str.replace(",", ".", literal=True)
+        else:
+            with readable(source):
+                commas = frame.select(text.filter(text.str.contains(DECIMAL_COMMA)).first())
+                found = commas.collect(engine="streaming").item()
+            if found is not None:
+                raise ValueError(
+                    f"weight must name a column of numbers with a decimal point: got {found!r} in "
+                    f"{column!r}; say so by TextFile(path, decimal_comma=True) (--decimal-comma on "
+                    "the command line)"
+                )
+        weight = text
+    return weight.cast(pl.Float64, strict=False)
 
 
 def _check_rows(found: Survey, bad_rows: BadRows) -> None:

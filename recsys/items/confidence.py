@@ -2,17 +2,21 @@
 
 import numpy as np
 
+from recsys.data.interactions import Interactions
 from sparsenum.sparse import CSR
 
 
-def confidence(matrix: CSR) -> CSR:
-    """Return log2(1 + w / mean weight of the user) for each weight: 1 where all are alike.
+def confidence(train: Interactions) -> CSR:
+    """Return log2(1 + w / mean weight of the user) for each weight; 1 where none were given.
 
     The mean takes out how much a user plays or buys at all, the logarithm tames single large
-    weights. NDCG@20 of neighbours rises by 4 % on Last.fm's plays and stays as it is on the
-    quantities of Online Retail, against counting every pair alike (validation of a random fifth).
+    weights; where all weights of a user are alike, each counts 1. NDCG@20 of neighbours rises by
+    4 % on Last.fm's plays and stays as it is on the quantities of Online Retail, against counting
+    every pair alike (validation on a random fifth).
     """
+    matrix = train.matrix
+    if train.columns["weight"] is None:
+        return matrix.with_data(np.ones(matrix.nnz, np.float32))
     rows = np.repeat(np.arange(matrix.shape[0]), matrix.row_counts)
-    sums = np.bincount(rows, matrix.data, matrix.shape[0])
-    means = sums / np.maximum(matrix.row_counts, 1)
+    means = np.bincount(rows, matrix.data, matrix.shape[0]) / matrix.row_counts
     return matrix.with_data(np.log2(1 + matrix.data / means[rows]).astype(np.float32))

@@ -72,7 +72,7 @@ class EASE(Neighbours):
         reg, *powers = self._numbers()
         weights = parse_budget(self.budget, n, n)
         require_memory((n, n), "the matrix of all items", "choose SANSA, ItemKNN or SparseMF")
-        scaled, scales = normalised(train.matrix, *powers)
+        scaled, scales = normalised(confidence(train), *powers)
         P = inverse(scaled, reg)
         return largest(weights_of(P, scales), weights, n)
 
@@ -88,15 +88,16 @@ class EASE(Neighbours):
 def normalised(
     matrix: CSR, user_power: float, item_power: float
 ) -> tuple[CSR, NDArray[np.float64]]:
-    """Return d_u^(-user_power/2) d_i^-item_power times the confidence, and d_i^item_power."""
+    """Return d_u^(-user_power/2) d_i^-item_power times each entry, and d_i^item_power."""
     users, items = (
         np.maximum(counts, 1).astype(np.float64)
         for counts in (matrix.row_counts, matrix.column_counts)
     )
     scales = items**item_power
     by_user = np.repeat(users ** (-user_power / 2), matrix.row_counts)
-    sure = confidence(matrix).data
-    return matrix.with_data((sure * by_user / scales[matrix.indices]).astype(np.float32)), scales
+    return matrix.with_data(
+        (matrix.data * by_user / scales[matrix.indices]).astype(np.float32)
+    ), scales
 
 
 def inverse(scaled: CSR, reg: float) -> NDArray[np.float64]:

@@ -65,7 +65,7 @@ class ItemKNN(Neighbours):
             0.0 if value == 0 else positive(value, name, "or 0")
             for name, value in (("shrink", self.shrink), ("alpha", self.alpha), ("beta", self.beta))
         )
-        taken = confidence(train.matrix)
+        taken = confidence(train)
         by_item = transpose(taken)
         users = np.bincount(taken.indices, taken.data**2, train.n_items).astype(np.float32)
         tables = []

@@ -59,7 +59,7 @@ def test_the_dirt_is_there(table):
     np.testing.assert_allclose(share, [0.005, 0.003, 0.01, 0.005, 0.004], rtol=0.4)
     report = Interactions.read(table, **NAMES, weight="quantity", time="time").report
     assert 0 < report.duplicates < report.pairs
-    assert min(report.null_ids, report.bad_weights) > 0
+    assert min(report.null_ids, report.touched) > 0
 
 
 def test_week_has_a_rhythm(table):

@@ -223,10 +223,13 @@ def test_confidence_is_one_where_weights_are_alike_and_grows_with_them():
     rows = [("a", "x", 0.1), ("a", "y", 0.1), ("b", "x", 30.0), ("b", "y", 10.0), ("b", "z", 20.0)]
     train = recsys.Interactions.read(table(rows), **NAMES)
     expected = [1.0, 1.0, np.log2(2.5), np.log2(1.5), 1.0]
-    np.testing.assert_allclose(confidence(train.matrix).data, expected, rtol=1e-6)
+    np.testing.assert_allclose(confidence(train).data, expected, rtol=1e-6)
     # A user's scale does not matter.
-    scaled = train.matrix.with_data(train.matrix.data * np.float32([7, 7, 9, 9, 9]))
+    rows = [(user, item, weight * {"a": 7, "b": 9}[user]) for user, item, weight in rows]
+    scaled = recsys.Interactions.read(table(rows), **NAMES)
     np.testing.assert_allclose(confidence(scaled).data, expected, rtol=1e-6)
+    counted = recsys.Interactions.read(table(rows * 2), user="user", item="item")
+    assert (confidence(counted).data == 1).all()
 
 
 @pytest.mark.parametrize("make", MAKERS[1:4])
