@@ -171,7 +171,7 @@ def test_evaluate_reports_what_the_model_does(tmp_path, trained, run):
     assert said.err == ""
     assert result == load(trained).evaluate(events(1), 3)
     assert list(result)[:2] == ["recall@3", "ndcg@3"]
-    assert list(result)[-3:] == ["users", "unknown_users", "unknown_items"]
+    assert list(result)[-4:] == ["users", "unknown_users", "unknown_items", "not_liked"]
     shown = run("evaluate", trained, test, "--k", 3).out
     assert f"recall@3       {result['recall@3']:.4f}\n" in shown
     events(1).rename({"who": "u", "what": "i"}).write_csv(test)
