@@ -44,6 +44,7 @@ def test_metrics_equal_their_twin(model, table, k):
         "users": len(of["recall"]),
         "unknown_users": n_strangers,
         "unknown_items": 1,
+        "not_liked": 0,
     }
     assert 0 < np.mean(of["recall"]) <= 1
     assert 100 < len(of["recall"]) < N_USERS
@@ -71,11 +72,14 @@ def model_pairs(model):
 def test_evaluation_of_nothing(model, table):
     names = ("recall", "ndcg", "recall_capped", "hit_rate", "mrr", "novelty", "coverage")
     nothing = {f"{name}@5": None for name in names} | {"users": 0}
-    clean = {"unknown_users": 0, "unknown_items": 0}
+    clean = {"unknown_users": 0, "unknown_items": 0, "not_liked": 0}
     assert model.evaluate(table, 5) == nothing | clean
     assert model.evaluate(table.clear(), 5) == nothing | clean
     strangers = pl.DataFrame({"user": [777, 1], "item": [1, 99]})
-    assert model.evaluate(strangers, 5) == nothing | {"unknown_users": 1, "unknown_items": 1}
+    assert model.evaluate(strangers, 5) == nothing | clean | {
+        "unknown_users": 1,
+        "unknown_items": 1,
+    }
 
 
 def test_evaluation_names_its_columns(model):
