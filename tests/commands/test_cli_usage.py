@@ -7,10 +7,10 @@ import pytest
 from recsys.cli import main
 
 OPTIONS = {
-    "train": "--user --item --weight --time --duplicates --bad-rows --min-user --min-item "
-    "--model --budget --values --trials --dim --epochs --learning-rate --weight-decay --seed "
-    "--valid --validation --patience --device --checkpoint --resume --out --json TABLE auto dsl-mf "
-    "static-mf dsl-lightgcn sparse-als dense-mf itemknn ease sansa popularity",
+    "train": "--user --item --weight --time --time-format --duplicates --bad-rows --min-user "
+    "--min-item --model --budget --values --trials --dim --epochs --learning-rate --weight-decay "
+    "--seed --valid --validation --patience --device --checkpoint --resume --out --json TABLE auto "
+    "dsl-mf static-mf dsl-lightgcn sparse-als dense-mf itemknn ease sansa popularity",
     "evaluate": "--user --item --k --valid --device --json MODEL.npz TABLE",
     "recommend": "--users --k --allow --deny --unknown --histories --memory-limit --device --out "
     "MODEL.npz .parquet CSV all error skip popular fold_in cpu cuda",

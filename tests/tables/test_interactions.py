@@ -292,7 +292,7 @@ def test_pandas_columns_of_mixed_types_are_refused():
 def test_missing_files_folders_and_unknown_kinds(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"source must be the path.*none\.csv"):
         Interactions.read(tmp_path / "none.csv", **NAMES)
-    with pytest.raises(FileNotFoundError, match="source must be the path"):
+    with pytest.raises(FileNotFoundError, match="source must stand for files of tables"):
         Interactions.read(tmp_path, **NAMES)
     (tmp_path / "t.xlsx").touch()
     with pytest.raises(ValueError, match=r"source must end in \.parquet.*'t\.xlsx'"):
