@@ -3,6 +3,7 @@
 import csv
 import gzip
 import os
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -11,6 +12,7 @@ import polars as pl
 
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 _HEAD = 2**16  # bytes that are looked at before a file is read
+DAMAGE = (EOFError, gzip.BadGzipFile, zlib.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +53,11 @@ def kind_of(path: Path) -> str:
 
 def scan_text(path: Path, separator: str | None, name: str) -> pl.LazyFrame:
     """Open a text file as a table of texts; lines may end as on old Macs."""
-    with _open(path) as file:
-        head = file.read(_HEAD)
+    try:
+        with _open(path) as file:
+            head = file.read(_HEAD)
+    except DAMAGE:
+        head = b""  # the reader will say so
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise ValueError(
             f"{name} must be UTF-8 text: got {str(path)!r} in UTF-16; convert it first, for "
@@ -84,7 +89,7 @@ def odd_line(path: Path, separator: str | None) -> str | None:
                     return (
                         f"line {rows.line_num} has {len(row)} fields where the header has {width}"
                     )
-    except (OSError, EOFError, csv.Error):
+    except (OSError, csv.Error, *DAMAGE):
         pass
     return None
 
