@@ -11,7 +11,7 @@ from recsys.items.ease import EASE
 from recsys.items.knn import ItemKNN
 from recsys.items.popularity import Popularity
 from recsys.items.sansa import SANSA
-from recsys.storage import files as storage
+from recsys.storage import files
 
 Model = ItemBlend | SparseMF | LightGCN | SparseALS | ItemKNN | EASE | SANSA | Popularity
 
@@ -36,7 +36,7 @@ def load(path: str | os.PathLike[str]) -> Model:
     ValueError
         If the file is no model, damaged, altered, or of a newer version.
     """
-    header, arrays = storage.read(path)
+    header, arrays = files.read(path)
     models: dict[str, type[Model]] = {model.name: model for model in get_args(Model)}
     try:
         return models[header["model"]]._from_file(header, arrays)

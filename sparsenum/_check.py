@@ -38,13 +38,25 @@ def float_type(value: Any) -> Any:
 
 def positive(value: Any, name: str, remedy: str) -> float:
     """Return `value` as a finite float above zero."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number: got {value!r}; {remedy}") from None
+    number = _number(value, name, remedy)
     if not (math.isfinite(number) and number > 0):
         raise ValueError(f"{name} must be positive and finite: got {value!r}; {remedy}")
     return number
+
+
+def non_negative(value: Any, name: str, remedy: str) -> float:
+    """Return `value` as a finite float of at least zero."""
+    number = _number(value, name, remedy)
+    if not (math.isfinite(number) and number >= 0):
+        raise ValueError(f"{name} must be at least 0 and finite: got {value!r}; {remedy}")
+    return number
+
+
+def _number(value: Any, name: str, remedy: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number: got {value!r}; {remedy}") from None
 
 
 def share(value: Any, name: str) -> float:

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,49 @@ def test_without_a_cache_the_kernels_still_run(environment):
         "print(type(_cpu.row_update._cache).__name__, result.plan.sum())"
     )
     assert run(code, **environment).split() == ["NullCache", "1.0"]
+
+
+def module_of(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def arrows(sources):
+    """Return which modules each module imports, at whatever time, and for its types too."""
+    modules, found = {module_of(path): path for path in sources}, {}
+    for module, path in modules.items():
+        taken = set()
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                taken |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                inner = {f"{node.module}.{alias.name}" for alias in node.names}
+                taken |= inner | {node.module} if inner - modules.keys() else inner
+        found[module] = taken & modules.keys() - {module}
+    return found
+
+
+def on_circles(graph):
+    """Return the nodes on a circle, or on a way from one to another."""
+    left = set(graph)
+    while True:
+        pointed = set().union(*(graph[node] & left for node in left))
+        kept = {node for node in left if node in pointed and graph[node] & left}
+        if kept == left:
+            return sorted(left)
+        left = kept
+
+
+def test_modules_import_in_no_circle():
+    assert on_circles({"a": {"b", "d"}, "b": {"c"}, "c": {"b"}, "d": set()}) == ["b", "c"]
+    graph = arrows(SOURCES)
+    assert graph["sparsenum.sparse.cg"] >= {"sparsenum.sparse.on_cuda"}  # which it imports late
+    assert [m for m in on_circles(graph) if not m.startswith("recsys.serving.")] == []
+
+
+def test_folders_hold_a_dozen_files_or_so():
+    counts = Counter(path.parent for path in SOURCES if path.name != "__init__.py")
+    assert names(folder for folder, count in counts.items() if count > 14) == []
 
 
 # Kernels

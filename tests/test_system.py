@@ -18,7 +18,7 @@ import recsys.cli
 from recsys import EASE, Interactions, load
 from recsys.data import sink
 from recsys.datasets import shop
-from recsys.storage import files as storage
+from recsys.storage import files
 from sparsenum import _system, cli, ot
 from sparsenum._system import memory, processors, replacing
 
@@ -235,7 +235,7 @@ def full_disk(monkeypatch):
 def test_a_disk_that_fills_while_something_is_written_is_named(tmp_path, kind):
     column, path = np.arange(10**5), tmp_path / f"x.{kind}"
     frame = pl.DataFrame({"user": column})
-    ways = {"npz": lambda: storage.write(path, {}, {"user": column})}
+    ways = {"npz": lambda: files.write(path, {}, {"user": column})}
     way = ways.get(kind, lambda: sink.write_frames(iter([frame] * 3), frame.schema, path, "path"))
     with pytest.raises(OSError, match="path must be on a disk with space left: got a full one"):
         way()

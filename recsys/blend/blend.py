@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from recsys.blend.graph import GraphRule
 from recsys.blend.latent import LatentRule
-from recsys.blend.plan import Plan, factors_of, learn_parts, level
+from recsys.blend.plan import Plan, factors_of, learn_parts, match_scales
 from recsys.blend.search import Trial, first_plan, search
 from recsys.data.interactions import Interactions
 from recsys.data.table import Source
@@ -18,7 +18,7 @@ from recsys.evaluation.hold_out import cut
 from recsys.evaluation.metrics import without
 from recsys.items.item_based import ItemBased
 from recsys.scores.history_scores import HistoryScores, ItemTables
-from recsys.storage import files as storage
+from recsys.storage import files
 from recsys.storage.budget import read_budget
 from recsys.storage.packing import (
     Values,
@@ -29,7 +29,7 @@ from recsys.storage.packing import (
     unpack,
     weight_bytes,
 )
-from sparsenum._check import choice, positive, whole
+from sparsenum._check import choice, non_negative, whole
 from sparsenum.sparse import CSR
 
 VALIDATION = 0.1  # share of the pairs that is held back to choose by, where none are given
@@ -171,7 +171,7 @@ class ItemBlend(ItemBased):
     def _share(self) -> float:
         """Return the share of the graph, checked."""
         remedy = "0.5 gives graph and factors as many weights"
-        share = 0.0 if self.graph_share == 0 else positive(self.graph_share, "graph_share", remedy)
+        share = non_negative(self.graph_share, "graph_share", remedy)
         if share > 1:
             raise ValueError(f"graph_share must be at most 1: got {self.graph_share!r}; {remedy}")
         return share
@@ -216,7 +216,7 @@ class ItemBlend(ItemBased):
         graph, table = learn_parts(matrix, weights, plan, n_threads)
         counts = matrix.column_counts.astype(np.uint32)
         if graph.nnz and table.nnz:
-            ratio = level(matrix, graph, factors_of(table, counts, plan.factors))
+            ratio = match_scales(matrix, graph, factors_of(table, counts, plan.factors))
             graph = graph.with_data(graph.data * np.float32((1 - plan.mix) * ratio))
         if self.values == "int8":
             graph, table = quantised(graph), quantised(table)
@@ -279,7 +279,7 @@ class ItemBlend(ItemBased):
 
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         header = {
-            "parameters": storage.plain(self.parameters()),
+            "parameters": files.plain(self.parameters()),
             "budget": self.n_weights_,
             "plan": asdict(self.plan_),
             "history": self.history_,

@@ -16,7 +16,7 @@ USERS = 2**20  # entries of the block of users at work, which has to stay in the
 
 
 @dataclass(frozen=True, slots=True)
-class Pulls:
+class CoOccurrence:
     """Products of A'A with sparse rows of items.
 
     Attributes

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.blend import _cpu_graph
-from recsys.blend.incidence import Sides
+from recsys.blend.incidence import Incidence
 from sparsenum._threads import BLOCK, by_rows
 from sparsenum.sparse import CSR, transpose
 from sparsenum.sparse.formats import index_type, row_starts
@@ -62,7 +62,7 @@ class GraphRule:
 
 
 def learn_graph(
-    matrix: CSR | Sides,
+    matrix: CSR | Incidence,
     weights: int,
     rule: GraphRule,
     *,
@@ -86,7 +86,7 @@ def learn_graph(
 
     Parameters
     ----------
-    matrix : CSR, shape (n_users, n_items), or Sides
+    matrix : CSR, shape (n_users, n_items), or Incidence
         What users took; only the pattern counts. Where it serves several times, its sides do.
     weights : int
         Edges in all. If fewer pairs of items share a user, all of these are edges.
@@ -115,7 +115,7 @@ def learn_graph(
     .. [1] Steck, "Embarrassingly shallow autoencoders for sparse data", WWW 2019; Ning, Karypis,
        "SLIM: Sparse linear methods for top-N recommender systems", ICDM 2011.
     """
-    sides = Sides.of(matrix) if isinstance(matrix, CSR) else matrix
+    sides = Incidence.of(matrix) if isinstance(matrix, CSR) else matrix
     # Samples of long histories may hide pairs, which only matters if all pairs are wanted.
     for limits in ((MOST_ITEMS, LONGEST), (WITHOUT_END, WITHOUT_END)):
         learner = _Learner.of(sides, rule, limits, n_threads, on_block)
@@ -128,7 +128,7 @@ def learn_graph(
     return learner.graph(edges)
 
 
-def work_of_graph(sides: Sides, weights: int) -> float:
+def work_of_graph(sides: Incidence, weights: int) -> float:
     """Return about how many items and users are read to learn a graph, in reads of items."""
     counts = sides.counts.astype(np.float64)
     typical = float(counts @ counts) / max(float(counts.sum()), 1.0)  # users of an item taken
@@ -162,7 +162,7 @@ class _Learner:
     @classmethod
     def of(
         cls,
-        sides: Sides,
+        sides: Incidence,
         rule: GraphRule,
         limits: tuple[int, int],
         n_threads: int,

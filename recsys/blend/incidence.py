@@ -15,7 +15,7 @@ LOT = 0  # seed of the order: the same data have the same
 
 
 @dataclass(frozen=True, slots=True)
-class Sides:
+class Incidence:
     """A pattern and its transpose. The first so many users are a sample, in each list as in all.
 
     Attributes

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.blend import _cpu_latent
-from recsys.blend.cooccurrence import Pulls
+from recsys.blend.cooccurrence import CoOccurrence
 from recsys.scores.factor_scores import rows_times
 from sparsenum._threads import by_rows
 from sparsenum.sparse import CSR, rows_times_sparse, transpose
@@ -148,7 +148,7 @@ def learn_factors(
        ICDM 2008.
     .. [2] Steck, "Autoencoders that don't overfit towards the identity", NeurIPS 2020.
     """
-    pulls = Pulls.of(normalised(matrix, rule.item_power), n_threads, entries)
+    pulls = CoOccurrence.of(normalised(matrix, rule.item_power), n_threads, entries)
     degrees = matrix.column_counts
     V = _anchored(pulls, degrees, _row_counts(degrees, weights, rule), rule.dim)
     for epoch in range(rule.epochs if matrix.nnz else 0):
@@ -163,7 +163,9 @@ def _row_counts(degrees: NDArray[np.int64], weights: int, rule: LatentRule) -> N
     return allocate(weights, degrees**rule.row_power, lower=floor, upper=rule.dim)
 
 
-def _anchored(pulls: Pulls, degrees: NDArray[np.int64], counts: NDArray[np.int64], dim: int) -> CSR:
+def _anchored(
+    pulls: CoOccurrence, degrees: NDArray[np.int64], counts: NDArray[np.int64], dim: int
+) -> CSR:
     """Return rows of length 1 that hold the strongest ties of each item to the anchors."""
     anchors = np.sort(np.argsort(-degrees, kind="stable")[:dim])
     ones = CSR.from_counts(
@@ -180,7 +182,7 @@ def _anchored(pulls: Pulls, degrees: NDArray[np.int64], counts: NDArray[np.int64
     return start.with_data((start.data / length[row]).astype(np.float32))
 
 
-def _refitted(pulls: Pulls, V: CSR, fraction: float, rule: LatentRule) -> CSR:
+def _refitted(pulls: CoOccurrence, V: CSR, fraction: float, rule: LatentRule) -> CSR:
     """Return rows fitted to the users that the old ones give."""
     M = user_map(V, rule)
     H = _with_ridge(M @ pulls.gram_of_users(V) @ M, rule.item_ridge).astype(np.float32)

@@ -61,7 +61,7 @@ def factors_of(table: CSR, counts: NDArray[Any], rule: LatentRule, mix: float = 
     )
 
 
-def level(
+def match_scales(
     taken: CSR, graph: CSR, factors: Factors, permitted: NDArray[np.int64] | None = None
 ) -> float:
     """Return by what a graph's scores are to be multiplied to be as large as those of factors.

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.blend.graph import GraphRule, learn_graph, work_of_graph
-from recsys.blend.incidence import Sides
+from recsys.blend.incidence import Incidence
 from recsys.blend.latent import LatentRule, learn_factors
-from recsys.blend.plan import Plan, factors_of, level
+from recsys.blend.plan import Plan, factors_of, match_scales
 from recsys.evaluation.metrics import ranking_metrics
 from recsys.scores.history_scores import Factors, HistoryScores, ItemTables
 from sparsenum.sparse import CSR
@@ -108,12 +108,12 @@ class Judge:
     def blended(self, part: str, plan: Plan, graph: CSR, table: CSR) -> Trial:
         """Return how good the lists of both are, mixed as planned."""
         alone = factors_of(table, self.counts, plan.factors)
-        ratio = level(self.base, graph, alone, self.permitted)
+        ratio = match_scales(self.base, graph, alone, self.permitted)
         scaled = graph.with_data(np.float32((1 - plan.mix) * ratio) * graph.data)
         return self.look(part, plan, scaled, factors_of(table, self.counts, plan.factors, plan.mix))
 
 
-def targets_to_try(sides: Sides, weights: int) -> NDArray[np.bool_]:
+def targets_to_try(sides: Incidence, weights: int) -> NDArray[np.bool_]:
     """Return which targets are learned in a trial: all, or a share that costs about `WORK`.
 
     They are spread over all popularities.
@@ -156,7 +156,7 @@ def search(
         everything = Judge(base, held, np.ones(base.shape[1], np.bool_))
         plan, table = yield from _widths(everything, plan, weights - n_graph, n_threads)
     if n_graph:
-        sides = Sides.of(base)
+        sides = Incidence.of(base)
         targets = targets_to_try(sides, n_graph)
         judge = Judge(base, held, targets)
 

@@ -55,7 +55,7 @@ def train(
     samples = Samples.of(taken, loss.n_negatives)
     for done in range(rounds):
         falling = rate * (1.0 - (1.0 - LAST_RATE) * done / rounds)
-        descend(samples.drawn_anew(rng), loss, users, items, falling, decay, rng)
+        descend(samples.redrawn(rng), loss, users, items, falling, decay, rng)
 
 
 def new_rows(taken: CSR, other: CSR, counts: NDArray[np.int64]) -> CSR:

@@ -11,8 +11,7 @@ from recsys.data.interactions import Interactions
 from recsys.data.table import Source
 from recsys.factors.sparse_mf import SparseMF
 from recsys.scores.factor_scores import FactorScores, full_rows
-from recsys.training import _cpu
-from recsys.training import loop as dsl
+from recsys.training import _cpu, loop
 from recsys.training.checkpoint import Checkpoints, noted, resumed
 from recsys.training.gradient import BLOCK
 from recsys.training.monitor import Monitor
@@ -119,8 +118,8 @@ class LightGCN(SparseMF):
     ) -> tuple[CSR, CSR]:
         graph, rng = Graph.of(matrix, self._layers()), plan.pop("rng")
         adam, recipe = OPTIMIZERS["adam"], plan["recipe"]
-        tables = dsl.first_tables(matrix, weights, plan.pop("dim"), adam, recipe, 0.0, rng)
-        training = resumed(dsl.Training.start(tables, rng), monitor, checkpoints)
+        tables = loop.first_tables(matrix, weights, plan.pop("dim"), adam, recipe, 0.0, rng)
+        training = resumed(loop.Training.start(tables, rng), monitor, checkpoints)
         if not monitor.is_over:
             for entry in train(training, matrix, graph, rate=self._rate(RATE), **plan):
                 if noted(entry, training, monitor, graph.scorer, checkpoints):
@@ -209,7 +208,7 @@ class Graph(NamedTuple):
 
 
 def train(
-    training: dsl.Training,
+    training: loop.Training,
     matrix: CSR,
     graph: Graph,
     *,
@@ -217,10 +216,10 @@ def train(
     rate: float,
     decay: float,
     recipe: Recipe,
-) -> Iterator[dsl.Epoch]:
+) -> Iterator[loop.Epoch]:
     """Yield the ledger after each epoch.
 
-    An epoch is `STEPS` steps of Adam on active weights, and then an exchange as in `dsl.train`,
+    An epoch is `STEPS` steps of Adam on active weights, and then an exchange as in `loop.train`,
     row by row, where the gradient to grow by is the sum of those of the epoch's steps: it reaches
     every place through the graph, so that nothing has to be computed for it.
     """
@@ -229,8 +228,8 @@ def train(
     samples = Samples.of(matrix, 1)
     while training.epoch < epochs:
         progress = training.epoch / epochs
-        samples = samples.drawn_anew(rng)
-        slower = rate * (1.0 - (1.0 - dsl.LAST_RATE) * progress)
+        samples = samples.redrawn(rng)
+        slower = rate * (1.0 - (1.0 - loop.LAST_RATE) * progress)
         total = 0.0
         gradients = [np.zeros(table.weights.shape, np.float32) for table in tables]
         for batch in np.array_split(np.concatenate([*samples.rounds(rng)]), STEPS):

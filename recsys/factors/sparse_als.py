@@ -17,7 +17,7 @@ from recsys.scores.factor_scores import FactorScores
 from recsys.serving import newcomers
 from recsys.storage.budget import parse_budget
 from recsys.training.monitor import Monitor
-from sparsenum._check import positive, whole
+from sparsenum._check import non_negative, positive, whole
 from sparsenum.sparse import CSR
 
 
@@ -153,9 +153,8 @@ class SparseALS(Factored):
         return self
 
     def _problem(self, matrix: CSR, item_events: NDArray[np.int64]) -> Problem:
-        alpha = 0.0
-        if self.alpha != 0:
-            alpha = positive(self.alpha, "alpha", "1 is a good start, and 0 trusts all alike")
+        remedy = "1 is a good start, and 0 trusts all alike"
+        alpha = non_negative(self.alpha, "alpha", remedy)
         reg = positive(self.reg, "reg", "0.05 is a good start")
         return Problem.of(matrix, item_events, alpha, reg)
 

@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 from recsys.data.interactions import Interactions
 from recsys.data.table import Source
 from recsys.evaluation.hold_out import hold_out
-from recsys.factors import fold_in as foldin
+from recsys.factors import fold_in
 from recsys.factors.two_tables import MAX_DIM, Factored
 from recsys.scores.factor_scores import FactorScores
 from recsys.serving import newcomers
 from recsys.storage.budget import parse_budget
-from recsys.training import loop as dsl
+from recsys.training import loop
 from recsys.training.checkpoint import Checkpoints, fingerprint, noted, resumed
 from recsys.training.monitor import Monitor
 from recsys.training.objective import LOSSES, Loss
 from recsys.training.optimizers import OPTIMIZERS
-from sparsenum._check import choice, positive, whole
+from sparsenum._check import choice, non_negative, positive, whole
 from sparsenum._device import Device, on_cuda
 from sparsenum.sparse import CSR, transpose
 from sparsenum.topology.recipe import RECIPES, Recipe
@@ -186,10 +186,8 @@ class SparseMF(Factored):
         rng = np.random.default_rng(whole(self.seed, "seed"))
         patience = None if self.patience is None else whole(self.patience, "patience", lower=1)
         recipe = self._recipe()
-        decay = 0.0
-        if self.weight_decay != 0:
-            remedy = "0.03 is a good start, and 0 leaves it out"
-            decay = positive(self.weight_decay, "weight_decay", remedy)
+        remedy = "0.03 is a good start, and 0 leaves it out"
+        decay = non_negative(self.weight_decay, "weight_decay", remedy)
         if train.n_items < 2:
             raise ValueError("train must have at least two items to rank one above another: got 1")
         n_weights = parse_budget(self.budget, train.n_users + train.n_items, dim)
@@ -227,22 +225,21 @@ class SparseMF(Factored):
         if self.n_negatives is not None:
             n = whole(self.n_negatives, "n_negatives", lower=1, upper=MAX_NEGATIVES)
         on_cuda(self.device)
-        rate, row_power = self._rate(optimizer.rate), 0.0
-        if self.row_power != 0:
-            row_power = positive(self.row_power, "row_power", "0 makes all rows equal")
+        rate = self._rate(optimizer.rate)
+        row_power = non_negative(self.row_power, "row_power", "0 makes all rows equal")
 
         recipe, rng = plan["recipe"], plan.pop("rng")
-        first = dsl.first_tables(
+        first = loop.first_tables(
             matrix, weights, plan.pop("dim"), optimizer, recipe, row_power, rng
         )
-        training = resumed(dsl.Training.start(first, rng), monitor, checkpoints)
+        training = resumed(loop.Training.start(first, rng), monitor, checkpoints)
 
-        def see(epoch: dsl.Epoch) -> bool:
+        def see(epoch: loop.Epoch) -> bool:
             return noted(epoch, training, monitor, FactorScores, checkpoints)
 
         if not monitor.is_over:
             plan |= {"loss": loss, "n_negatives": n, "rate": rate, "device": self.device}
-            dsl.train(training, matrix, weights, on_epoch=see, **plan)
+            loop.train(training, matrix, weights, on_epoch=see, **plan)
         return training.tables.users.weights, training.tables.items.weights
 
     def _rate(self, default: float) -> float:
@@ -282,7 +279,7 @@ class SparseMF(Factored):
         guests.users_, guests.seen_, guests.touched_ = newcomers.histories(self, rows, user, item)
         mean = round(self.user_table_.nnz / self.user_table_.shape[0])
         counts = np.full(guests.seen_.shape[0], mean)
-        guests.user_table_ = foldin.fold_users(
+        guests.user_table_ = fold_in.fold_users(
             guests.seen_, self.item_table_, counts, *self._going_on()
         )
         guests.n_weights_ = guests.user_table_.nnz + self.item_table_.nnz
@@ -316,7 +313,7 @@ class SparseMF(Factored):
         epochs = whole(epochs, "epochs", lower=1)
         users, items, taken, touched = newcomers.joined(self, train)
         tables, (loss, rate, decay, seed) = (self.user_table_, self.item_table_), self._going_on()
-        self.user_table_, self.item_table_ = foldin.extend(
+        self.user_table_, self.item_table_ = fold_in.extend(
             tables, taken, transpose(taken), loss, epochs, rate, decay, seed
         )
         self.users_, self.items_ = users, items

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from recsys.scores.factor_scores import FactorScores
 from recsys.serving.recommender import Recommender
-from recsys.storage import files as storage
+from recsys.storage import files
 from recsys.storage.budget import table_sizes
 from sparsenum._check import whole
 from sparsenum.sparse import CSR
@@ -78,7 +78,7 @@ class Factored(Recommender):
             arrays[f"{side}_indices"] = table.indices
             arrays[f"{side}_data"] = table.data
         header = {
-            "parameters": storage.plain(self.parameters()),
+            "parameters": files.plain(self.parameters()),
             "budget": self.n_weights_,
             "history": self.history_,
         }
@@ -94,7 +94,7 @@ class Factored(Recommender):
         for side, n in zip(("user", "item"), shape, strict=True):
             counts = arrays[f"{side}_counts"].astype(np.uint32, casting="safe") + np.uint32(1)
             indices, data = arrays[f"{side}_indices"], arrays[f"{side}_data"]
-            tables.append(storage.rows_from_counts(counts, indices, data, (n, dim)))
+            tables.append(files.rows_from_counts(counts, indices, data, (n, dim)))
         model.user_table_, model.item_table_ = tables
         model.n_weights_, model.history_ = header["budget"], header["history"]
         if model.n_weights_ != tables[0].nnz + tables[1].nnz:

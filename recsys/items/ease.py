@@ -11,7 +11,7 @@ from recsys.data.interactions import Interactions
 from recsys.items.confidence import confidence
 from recsys.items.neighbours import Neighbours
 from recsys.storage.budget import parse_budget
-from sparsenum._check import positive, require_memory
+from sparsenum._check import non_negative, positive, require_memory
 from sparsenum.sparse import CSR, rows_times_sparse, transpose
 from sparsenum.sparse.formats import index_type
 
@@ -79,7 +79,7 @@ class EASE(Neighbours):
     def _numbers(self) -> tuple[float, float, float]:
         """Return reg, user_power and item_power, checked."""
         user_power, item_power = (
-            0.0 if value == 0 else positive(value, name, "0 leaves all alike")
+            non_negative(value, name, "0 leaves all alike")
             for name, value in (("user_power", self.user_power), ("item_power", self.item_power))
         )
         return positive(self.reg, "reg", "4 is a good start"), user_power, item_power

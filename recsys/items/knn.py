@@ -7,7 +7,7 @@ import numpy as np
 from recsys.data.interactions import Interactions
 from recsys.items.confidence import confidence
 from recsys.items.neighbours import Neighbours
-from sparsenum._check import choice, positive, whole
+from sparsenum._check import choice, non_negative, whole
 from sparsenum.sparse import CSR, row_top_k, rows_times_sparse, transpose
 
 BLOCK = 512  # items whose likeness to all others is held at a time
@@ -62,7 +62,7 @@ class ItemKNN(Neighbours):
         k = min(whole(self.neighbours, "neighbours", lower=1), train.n_items)
         choice(self.likeness, "likeness", get_args(Likeness))
         shrink, alpha, beta = (
-            0.0 if value == 0 else positive(value, name, "or 0")
+            non_negative(value, name, "0 leaves it out")
             for name, value in (("shrink", self.shrink), ("alpha", self.alpha), ("beta", self.beta))
         )
         taken = confidence(train)

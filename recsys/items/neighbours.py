@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from recsys.data.interactions import Interactions
 from recsys.data.table import Source
 from recsys.items.item_based import ItemBased
-from recsys.storage import files as storage
+from recsys.storage import files
 from sparsenum.sparse import CSR, rows_times_sparse
 
 
@@ -93,7 +93,7 @@ class Neighbours(ItemBased):
         }
 
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        header = {"parameters": storage.plain(self.parameters())}
+        header = {"parameters": files.plain(self.parameters())}
         return header, {
             "near_counts": self.table_.row_counts.astype(np.uint32),
             "near_indices": self.table_.indices,
@@ -107,5 +107,5 @@ class Neighbours(ItemBased):
         model = cls(**header["parameters"])
         model.history_ = []
         counts, indices, data = (arrays[f"near_{part}"] for part in ("counts", "indices", "data"))
-        model.table_ = storage.rows_from_counts(counts, indices, data, (shape[1], shape[1]))
+        model.table_ = files.rows_from_counts(counts, indices, data, (shape[1], shape[1]))
         return model

@@ -80,7 +80,7 @@ class FactorScores:
         longest = min(int(side.row_counts.max(initial=0)) for side in (self.users, self.items))
         sizes = row_norms(self.users)[rows] * slack(longest)
         lists = no_lists(rows.size, k, self.items.shape[0])
-        search(ranked, lambda lanes: self._expand(rows[lanes]), sizes, barred, lists)
+        merge_best(ranked, lambda lanes: self._expand(rows[lanes]), sizes, barred, lists)
         return lists
 
     def parts(
@@ -154,7 +154,7 @@ def no_lists(n_rows: int, k: int, n_items: int) -> ELL:
     return ELL(indices, np.full((n_rows, k), -np.inf, np.float32), n_items)
 
 
-def search(
+def merge_best(
     ranked: Ranked,
     expand: Callable[[NDArray[np.int64]], NDArray[np.float32]],
     sizes: NDArray[np.float32],

@@ -9,14 +9,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.scores import _cpu
-from recsys.scores import factor_scores as factors
+from recsys.scores import _cpu, factor_scores
 from recsys.scores.factor_scores import (
     Ranked,
+    merge_best,
     no_lists,
     rows_times,
     score,
-    search,
     slack,
 )
 from sparsenum.sparse import CSR, ELL, rows_times_sparse, spmv
@@ -128,14 +127,14 @@ class HistoryScores:
         """Return the scores of all items for some users, shape (len(rows), n_items)."""
         ranked = self.tables.ranked
         out = np.empty((rows.size, self.shape[1]), np.float32)
-        tile = np.empty((self.shape[1], factors.WIDTH), np.float32)
+        tile = np.empty((self.shape[1], factor_scores.WIDTH), np.float32)
         nothing = _empty(self.shape)
         for some, reach in self._blocks(rows, nothing, self.shape[1]):
             block = out[some]
             vectors = self.tables.vectors(self.taken.take(rows[some]))
-            for start in range(0, len(block), factors.WIDTH):
-                part = block[start : start + factors.WIDTH]
-                score(ranked.table, 0, _columns(vectors[start : start + factors.WIDTH]), tile)
+            for start in range(0, len(block), factor_scores.WIDTH):
+                part = block[start : start + factor_scores.WIDTH]
+                score(ranked.table, 0, _columns(vectors[start : start + factor_scores.WIDTH]), tile)
                 part[:] = tile[ranked.place, : len(part)].T
             # What the graph touches is scored by the kernel that lists it, to the same bits.
             found = self._touched(rows[some], reach, nothing, ranked, vectors)
@@ -228,7 +227,7 @@ class HistoryScores:
         )
         longest = int(ranked.table.row_counts.max(initial=0))
         sizes = np.sqrt(np.square(vectors).sum(axis=1)) * slack(longest)
-        search(ranked, lambda lanes: _columns(vectors[lanes]), sizes, found.barred, lists)
+        merge_best(ranked, lambda lanes: _columns(vectors[lanes]), sizes, found.barred, lists)
 
     def _touched(
         self,
@@ -275,7 +274,7 @@ class Touched(NamedTuple):
 
 def _columns(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return vectors of up to WIDTH users as columns of a dense block, (dim, WIDTH)."""
-    block = np.zeros((vectors.shape[1], factors.WIDTH), np.float32)
+    block = np.zeros((vectors.shape[1], factor_scores.WIDTH), np.float32)
     block[:, : len(vectors)] = vectors.T
     return block
 

@@ -72,10 +72,10 @@ def sigmoid(x):
 
 
 @kernel
-def derive(code, margin, weight, scores, slopes, asked):
+def derive(code, margin, weight, scores, slopes, with_loss):
     """Write the derivative of the loss by each score, that of the item taken first.
 
-    Returns the loss if it is asked for: its logarithms take as long as all else.
+    Return the loss, or part of it without with_loss: its logarithms take as long as all else.
     """
     n = scores.size - 1
     share = np.float32(1) / np.float32(n)
@@ -86,15 +86,15 @@ def derive(code, margin, weight, scores, slopes, asked):
             behind = scores[c] - scores[0]
             slopes[c] = share * sigmoid(behind)
             slopes[0] -= slopes[c]
-            if asked:
+            if with_loss:
                 total += share * softplus_v1(behind)
     elif code == BCE:
         slopes[0] = -sigmoid(-scores[0])
-        if asked:
+        if with_loss:
             total = softplus_v1(-scores[0])
         for c in range(1, n + 1):
             slopes[c] = share * sigmoid(scores[c])
-            if asked:
+            if with_loss:
                 total += share * softplus_v1(scores[c])
     elif code == SOFTMAX:
         best, rest = scores[0], np.float32(0)
@@ -174,8 +174,8 @@ def move(indices, values, state, start, stop, decay, slope, other, code, rate, c
 
 
 @kernel
-def judge(loss, confidence, candidates, items, taste, length, scores, slopes, along, asked):
-    """Write the derivative of the loss by each candidate's product; return the loss if asked.
+def judge(loss, confidence, candidates, items, taste, length, scores, slopes, along, with_loss):
+    """Write the derivative of the loss by each candidate's product; return the loss with_loss.
 
     For cosines, length is one over that of the user, and along becomes how the rows of candidates
     are pulled along themselves. The second number returned says the same of the user.
@@ -191,7 +191,7 @@ def judge(loss, confidence, candidates, items, taste, length, scores, slopes, al
             i = candidates[c]
             along[c] = one_over_length(v_val, v_ptr[i], v_ptr[i + np.uint32(1)])
             scores[c] *= length * along[c]
-    total = derive(code, margin, weight, scores, slopes, asked)
+    total = derive(code, margin, weight, scores, slopes, with_loss)
     for c in range(candidates.size):
         slopes[c] *= confidence
     if code == COSINE:
@@ -290,12 +290,12 @@ def note(order, sampler, users, items, loss, first_item, stop_item, taste, chose
             last = u
         candidates[0] = taken[e]
         draw_unmarked(taken_by, u, n_items, seed, e, candidates)
-        asked = False
+        wanted = False
         for c in range(out.shape[1]):
             chosen[place, c] = candidates[c]
             out[place, c] = 0
-            asked |= first_item <= candidates[c] < stop_item
-        if not asked:
+            wanted |= first_item <= candidates[c] < stop_item
+        if not wanted:
             continue
         if data[e] != amount:
             amount = data[e]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.scores.toplists import Scores
-from recsys.storage import files as storage
+from recsys.storage import files
 from recsys.training.loop import Epoch, Training, Watch
 from recsys.training.monitor import Monitor
 from recsys.training.optimizers import Optimizer
@@ -68,7 +68,7 @@ class Checkpoints:
             arrays |= _packed("derivative", training.derivative)
         for side, best in zip(SIDES, monitor.best or (), strict=False):
             arrays |= _packed(f"best_{side}", best)
-        storage.write(self.folder / f"epoch-{training.epoch:06d}.npz", header, arrays)
+        files.write(self.folder / f"epoch-{training.epoch:06d}.npz", header, arrays)
         for old in self._files()[:-KEPT]:
             old.unlink()
 
@@ -77,7 +77,7 @@ class Checkpoints:
         fact = ""
         for path in reversed(self._files()):
             try:
-                header, arrays = storage.read(path)
+                header, arrays = files.read(path)
             except ValueError as error:
                 fact = fact or str(error)
                 continue  # damaged: the one before will do

@@ -22,7 +22,7 @@ def exchange(
     fraction: float,
     rng: np.random.Generator,
 ) -> tuple[Rewiring, Rewiring]:
-    """Drop the weights worth least and grow where the gradient is largest, or by lot without."""
+    """Drop what is worth least; grow where the gradient is largest, or at random without one."""
     users, items = tables.users.weights, tables.items.weights
     pull = Pull(derivative, users, items)
 

@@ -2,7 +2,7 @@
 
 With products S = U V' and D the derivative of the loss by them, the gradient of U is D V and that
 of V is D' U. D has an entry for each interaction and each item drawn, which is more than a small
-budget has weights. So it, too, exists for some users at a time, and is made anew where it is read
+budget has weights. So it, too, exists for some users at a time, and is made again where read
 again: what was drawn follows from the seed of the samples.
 """
 

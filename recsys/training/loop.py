@@ -154,7 +154,7 @@ def train(
     samples = Samples.of(matrix, n_negatives)
     while training.epoch < epochs:
         progress = training.epoch / epochs
-        samples = samples.drawn_anew(rng)
+        samples = samples.redrawn(rng)
         slower = rate * (1.0 - (1.0 - LAST_RATE) * progress)
         mean = descend(samples, loss, *tables, slower, decay, rng, device)
         fraction = recipe.fraction(progress)

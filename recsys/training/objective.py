@@ -46,10 +46,10 @@ LOSSES = {
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """The interactions and the lots by which items are drawn to go with them.
+    """The interactions, and the seed by which items are drawn to go with them.
 
     The items drawn are not stored: they follow from the seed and the number of the interaction,
-    uniform among all items, and drawn anew a few times where the user has taken them. An
+    uniform among all items, and drawn again a few times where the user has taken them. An
     interaction counts with ``log(1 + weight)``, scaled to mean one, so that one bulk order does
     not outvote a thousand baskets.
 
@@ -78,22 +78,22 @@ class Samples:
         scale = matrix.nnz / total
         return cls(matrix, scale, n_negatives)
 
-    def drawn_anew(self, rng: np.random.Generator) -> Self:
+    def redrawn(self, rng: np.random.Generator) -> Self:
         """Return the same interactions with other items drawn."""
         return replace(self, seed=int(rng.integers(2**63)))
 
     def rounds(self, rng: np.random.Generator) -> Iterator[NDArray[np.uint32]]:
         """Yield the numbers of all interactions, shuffled as far as memory likes it.
 
-        Each falls into one of `ROUNDS` rounds by lot, and within a round users take turns in the
+        Each falls into one of `ROUNDS` rounds at random, and within a round users take turns in the
         order they are stored in: as good as a full shuffle, at half the time of an epoch, and a
         byte each is all that is kept of it.
         """
-        lots = rng.integers(ROUNDS, size=self.matrix.nnz, dtype=np.uint8)
-        for lot in range(ROUNDS):
+        round_of = rng.integers(ROUNDS, size=self.matrix.nnz, dtype=np.uint8)
+        for k in range(ROUNDS):
             parts = [
-                (start + np.flatnonzero(lots[start : start + PIECE] == lot)).astype(np.uint32)
-                for start in range(0, lots.size, PIECE)
+                (start + np.flatnonzero(round_of[start : start + PIECE] == k)).astype(np.uint32)
+                for start in range(0, round_of.size, PIECE)
             ]
             yield np.concatenate(parts)
 

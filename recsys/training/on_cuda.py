@@ -43,7 +43,7 @@ class Round(NamedTuple):
     amounts: NDArray[np.float32]
 
 
-def descend(
+def descend_in_waves(
     samples: Samples,
     loss: Loss,
     users: Table,
@@ -62,16 +62,16 @@ def descend(
     rows = device.to_device(np.zeros((warps, 2, users.weights.shape[1]), np.float32))
     numbers = device.to_device(np.zeros((warps, 3, samples.n_negatives + 1), np.float32))
     losses = device.to_device(np.zeros(warps))
-    there = [_there(table) for table in (users, items)]
+    moved = [_on_device(table) for table in (users, items)]
     code, rate_, corrections = users.optimizer.constants(rate)
     rule = code, rate_, device.to_device(corrections)
     scalars = np.float32(decay), np.float32(samples.scale)
-    rest = *there[0], *there[1], *loss.constants(), *rule, *scalars, rows, numbers, losses
+    rest = *moved[0], *moved[1], *loss.constants(), *rule, *scalars, rows, numbers, losses
     with ThreadPoolExecutor(CUTTERS) as pool:
         rounds = filter(len, samples.rounds(rng))
         for part in pool.map(lambda order: cut(order, samples), rounds):
             _cuda.visit[grid](*map(device.to_device, part), *rest)
-    for table, (_, _, values, state) in zip((users, items), there, strict=True):
+    for table, (_, _, values, state) in zip((users, items), moved, strict=True):
         values.copy_to_host(table.weights.data)
         if table.state.size:
             state.copy_to_host(table.state)
@@ -91,7 +91,7 @@ def cut(order: NDArray[np.uint32], samples: Samples) -> Round:
     return Round(starts, users[place], candidates[place], samples.matrix.data[order[place]])
 
 
-def _there(table: Table) -> list[Array]:
+def _on_device(table: Table) -> list[Array]:
     """Return what the kernel reads and writes of a table, on the device."""
     indptr, indices, values, state = table.arrays()
     if not state.size:  # nothing has no layout

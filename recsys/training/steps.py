@@ -23,9 +23,9 @@ def descend(
     A CUDA device takes the same steps, in an equivalent order (`recsys.training.on_cuda`).
     """
     if on_cuda(device):
-        from recsys.training import on_cuda as waves  # which imports numba.cuda
+        from recsys.training.on_cuda import descend_in_waves  # which imports numba.cuda
 
-        return waves.descend(samples, loss, users, items, rate, decay, rng)
+        return descend_in_waves(samples, loss, users, items, rate, decay, rng)
     scratch = np.zeros((2, users.weights.shape[1]), np.float32)
     total = 0.0
     for order in samples.rounds(rng):

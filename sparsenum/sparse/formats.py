@@ -137,7 +137,7 @@ class CSR:
         data: NDArray[np.floating[Any]],
         shape: tuple[int, int],
     ) -> CSR:
-        """Return the matrix whose rows hold so many entries each, one row after the other.
+        """Return the matrix of rows of these lengths, given one after the other.
 
         Examples
         --------

@@ -16,7 +16,7 @@ CURSORS = 2**28
 
 
 def offsets(counts: Array) -> tuple[Array, int]:
-    """Return where rows of so many entries begin, and how many entries there are in all."""
+    """Return where rows of these lengths begin, and the sum of the lengths."""
     indptr = device.empty(counts.size + 1, np.uint64)
     _cuda.offsets[device.ONE_BLOCK](counts, indptr)
     return indptr, int(indptr[counts.size])

@@ -89,10 +89,10 @@ def free_blocks(table: CSR, kept: Array, blocks: Blocks, seed: np.uint64) -> Blo
 def best_by_row(blocks: Blocks, quota: NDArray[np.int64], dtype: Any) -> tuple[Array, Array]:
     """Return the best columns of each row, as many as its quota, sorted."""
     starts = np.append(0, np.cumsum(quota))
-    there, columns = device.to_device(starts), device.empty(int(starts[-1]), dtype)
+    firsts, columns = device.to_device(starts), device.empty(int(starts[-1]), dtype)
     for first, block in blocks:
-        _cuda.best_in_rows[device.per_row(block.shape[0])](block, first, there, columns)
-    return there, columns
+        _cuda.best_in_rows[device.per_row(block.shape[0])](block, first, firsts, columns)
+    return firsts, columns
 
 
 def best_of_all(blocks: Blocks, n: int, shape: tuple[int, int], dtype: Any) -> tuple[Array, Array]:

@@ -84,7 +84,7 @@ def rewire(
     """Drop the weakest entries of a table and grow as many where the score is best.
 
     What was just dropped may come straight back if its score is best, as a newborn [1]_. Where
-    fewer positive scores are left than places, the rest is drawn by lot.
+    fewer positive scores are left than places, the rest is drawn at random.
 
     Parameters
     ----------
@@ -166,10 +166,10 @@ def prune(
     """
     quota, by_row = _quota(table, keep_score, n_drop, "n_drop")
     if on_cuda_with(device, table=table, keep_score=keep_score):
-        from sparsenum.topology import on_cuda as there
+        from sparsenum.topology import on_cuda
 
         held, score = _on_cuda(table, keep_score)
-        result = Rewiring(*there.left(held, there.spared(held, score, quota, by_row)))
+        result = Rewiring(*on_cuda.left(held, on_cuda.spared(held, score, quota, by_row)))
         return result if lives_on_cuda(table.indices) else result.to("cpu")
     keep = spared(keep_score, _groups(table, by_row), quota)
     nothing = np.empty(0, table.indices.dtype)

@@ -84,7 +84,7 @@ def aligned_start(
     rng : numpy.random.Generator
         Source of randomness.
     sweeps : int, default 3
-        Times that U and V are found anew.
+        Times that U and V are found again.
     value : callable, optional
         What to make of the matrix's entries first, some at a time, such as `numpy.log1p`.
     index_dtype : dtype, default uint32
@@ -93,7 +93,7 @@ def aligned_start(
     Returns
     -------
     U, V : CSR, shapes (n, n_cols) and (m, n_cols)
-        The tables, float32; with what counts as values: scale them, or fill the pattern anew.
+        The tables, float32; with what counts as values: scale them, or fill the pattern again.
         Cost for each sweep O(nnz k + (n + m) n_cols^2), memory O(n_cols^2) beside
         an eighth of the matrix and one block.
 

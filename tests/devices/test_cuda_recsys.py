@@ -15,10 +15,8 @@ from recsys.scores.factor_scores import FactorScores
 from recsys.scores.history_scores import Factors, HistoryScores, ItemTables
 from recsys.scores.on_cuda import CELLS, DeviceScores
 from recsys.scores.toplists import top_items
-from recsys.training import _cpu, _cpu_waves, steps
+from recsys.training import _cpu, _cpu_waves, objective, on_cuda, steps
 from recsys.training import _cuda as _cuda_training
-from recsys.training import objective as samples
-from recsys.training import on_cuda as waves
 from recsys.training.objective import LOSSES, Samples
 from recsys.training.optimizers import OPTIMIZERS
 from recsys.training.tables import Table
@@ -60,7 +58,7 @@ def tables(shape, dim, optimizer):
 @pytest.fixture
 def few_rounds(monkeypatch):
     """Rounds so long that waves have several interactions."""
-    monkeypatch.setattr(samples, "ROUNDS", 2)
+    monkeypatch.setattr(objective, "ROUNDS", 2)
 
 
 def told(of):
@@ -100,7 +98,7 @@ def learned(device, name, optimizer, n, shape=(19, 23), dim=7, epochs=1):
     users, items = tables(shape, dim, optimizer)
     rate = OPTIMIZERS[optimizer].rate
     losses = [
-        steps.descend(taken.drawn_anew(rng), LOSSES[name], users, items, rate, 0.02, rng, device)
+        steps.descend(taken.redrawn(rng), LOSSES[name], users, items, rate, 0.02, rng, device)
         for _ in range(epochs)
     ]
     return np.array(losses), users, items
@@ -185,7 +183,7 @@ def test_waves_keep_the_order_of_what_shares_a_row():
 
 @pytest.mark.usefixtures("few_rounds")
 def test_a_round_has_the_draws_of_the_cpu():
-    taken = interactions((19, 23), 2).drawn_anew(np.random.default_rng(3))
+    taken = interactions((19, 23), 2).redrawn(np.random.default_rng(3))
     matrix, loss = taken.matrix, LOSSES["bce"].constants()
     some = [table.arrays()[:3] for table in tables((19, 23), 7, "sgd")]
     drawn, slopes = np.zeros((matrix.nnz, 3), np.uint32), np.zeros((matrix.nnz, 3), np.float32)
@@ -195,7 +193,7 @@ def test_a_round_has_the_draws_of_the_cpu():
     expected = sorted(map(tuple, np.c_[owners, drawn, matrix.data].tolist()))
     got = []
     for order in taken.rounds(np.random.default_rng(0)):
-        part = waves.cut(order, taken)
+        part = on_cuda.cut(order, taken)
         assert part.starts[-1] == order.size > 1.4 * part.starts.size
         got += map(tuple, np.c_[part.users, part.candidates, part.amounts].tolist())
     assert sorted(got) == expected
@@ -205,15 +203,15 @@ def test_a_round_has_the_draws_of_the_cpu():
 def test_interactions_of_a_wave_may_change_places_and_a_run_repeats(monkeypatch):
     first = learned("cuda", "ccl", "adagrad", 3)
     again = learned("cuda", "ccl", "adagrad", 3)
-    cut = waves.cut
+    cut = on_cuda.cut
 
     def backwards(*arguments):
         part = cut(*arguments)
         ends = itertools.pairwise(part.starts)
         place = np.concatenate([np.arange(b - 1, a - 1, -1) for a, b in ends])
-        return waves.Round(part.starts, *(array[place] for array in part[1:]))
+        return on_cuda.Round(part.starts, *(array[place] for array in part[1:]))
 
-    monkeypatch.setattr(waves, "cut", backwards)
+    monkeypatch.setattr(on_cuda, "cut", backwards)
     turned = learned("cuda", "ccl", "adagrad", 3)
     np.testing.assert_array_equal(first[0], again[0])
     for other in (again, turned):
@@ -237,14 +235,14 @@ def model(**options):
 
 
 def test_a_model_is_that_of_the_cpu_and_holds_its_budget_throughout(table, monkeypatch):
-    descend, counts = waves.descend, []
+    descend, counts = on_cuda.descend_in_waves, []
 
     def watched(samples, loss, *both):
         mean = descend(samples, loss, *both)
         counts.append([(t.weights.nnz, t.state.shape) for t in both[:2]])
         return mean
 
-    monkeypatch.setattr(waves, "descend", watched)
+    monkeypatch.setattr(on_cuda, "descend_in_waves", watched)
     here, there = (model(device=device).fit(table) for device in ("cpu", "cuda"))
     assert [sum(nnz for nnz, _ in both) for both in counts] == [there.n_weights_] * 4
     assert all(shape == (1, nnz) for both in counts for nnz, shape in both)

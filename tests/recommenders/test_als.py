@@ -231,7 +231,7 @@ def test_validation_stops_it_and_the_best_tables_stay():
     [
         ({"epochs": 0}, "epochs must be at least 1"),
         ({"polish": -1}, "polish must be at least 0"),
-        ({"alpha": -1}, "alpha must be positive"),
+        ({"alpha": -1}, "alpha must be at least 0"),
         ({"reg": 0}, "reg must be positive"),
         ({"n_negatives": 0}, "n_negatives must be at least 1"),
         ({"dim": 2**17}, "dim must be from 1"),

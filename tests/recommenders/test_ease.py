@@ -75,8 +75,8 @@ def test_a_matrix_beyond_memory_is_refused_before_it_is_made():
     ("options", "said"),
     [
         ({"reg": 0}, "reg must be positive"),
-        ({"user_power": -1}, "user_power must be positive"),
-        ({"item_power": float("nan")}, "item_power must be positive"),
+        ({"user_power": -1}, "user_power must be at least 0"),
+        ({"item_power": float("nan")}, "item_power must be at least 0"),
         ({"budget": 3}, "budget must buy"),
     ],
 )

@@ -145,7 +145,7 @@ def test_strangers_are_served_as_they_would_be_in_training(model):
         ({"budget": 0}, "budget must buy a weight at least: got 0"),
         ({"budget": "much"}, "budget must be a number of weights"),
         ({"graph_share": 1.5}, "graph_share must be at most 1: got 1.5"),
-        ({"graph_share": -1}, "graph_share must be positive"),
+        ({"graph_share": -1}, "graph_share must be at least 0"),
         ({"trials": -1}, "trials must be at least 0"),
         ({"values": "int4"}, "Unknown values 'int4'"),
         ({"n_threads": 0}, "n_threads must be at least 1"),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.blend import _cpu_latent, latent
-from recsys.blend.cooccurrence import Pulls
+from recsys.blend.cooccurrence import CoOccurrence
 from recsys.blend.latent import LatentRule, learn_factors, normalised, user_map
 from sparsenum import _threads
 from sparsenum.sparse import CSR
@@ -69,7 +69,7 @@ def test_the_map_of_users_is_the_ridge_solution():
 @pytest.mark.parametrize("entries", [1, 30, 1000])
 def test_pulls_are_those_of_the_dense_product(entries):
     A, V = normalised(taken(30, 13), 0.5), some_rows(13, 6)
-    pulls = Pulls.of(A, 1, entries)
+    pulls = CoOccurrence.of(A, 1, entries)
     got = np.concatenate([pulls.of_items(V, items) for items in pulls.blocks(6)])
     dense, rows = A.to_dense().astype(float), V.to_dense()
     np.testing.assert_allclose(got, naive.pulled(dense, rows), rtol=1e-4, atol=1e-6)

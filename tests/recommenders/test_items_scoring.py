@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.scores import factor_scores as factors
-from recsys.scores import history_scores as scoring
+from recsys.scores import factor_scores, history_scores
 from recsys.scores.history_scores import Factors, HistoryScores, ItemTables
 from recsys.scores.toplists import top_items
 
@@ -81,9 +80,9 @@ def test_the_best_are_those_of_all_scores_with_ties_to_the_lower(data):
     scores, rows = HistoryScores(taken, tables), rng.permutation(n)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"TILE": 4, "STAGES": (0, 8, 16), "WIDTH": 4}.items():
-            patch.setattr(factors, name, value)
-        patch.setattr(scoring, "USERS", 3)
-        patch.setattr(scoring, "PLACES", 30)
+            patch.setattr(factor_scores, name, value)
+        patch.setattr(history_scores, "USERS", 3)
+        patch.setattr(history_scores, "PLACES", 30)
         lists = [best for _, best in top_items(scores, rows, k, hidden, permitted, 5)]
     found = np.concatenate([best.indices for best in lists])
     values = np.concatenate([best.data for best in lists])

@@ -9,8 +9,8 @@ from hypothesis.extra import numpy as hnp
 
 from recsys.blend import search
 from recsys.blend.graph import GraphRule, learn_graph, work_of_graph
-from recsys.blend.incidence import Sides
-from recsys.blend.plan import level
+from recsys.blend.incidence import Incidence
+from recsys.blend.plan import match_scales
 from recsys.blend.search import Judge, Plan, targets_to_try
 from recsys.evaluation.hold_out import cut
 from recsys.evaluation.metrics import rank
@@ -34,7 +34,7 @@ def taken():
 @given(hnp.arrays(np.bool_, st.tuples(st.integers(0, 12), st.integers(1, 9))))
 def test_sides_are_the_matrix_and_its_transpose_with_users_in_one_order(X):
     matrix = naive.compressed(np.ones(X.shape), X, np.uint32)
-    sides = Sides.of(matrix)
+    sides = Incidence.of(matrix)
     rows = np.zeros(X.shape, np.bool_)
     columns = np.zeros(X.shape, np.bool_)
     for user, (start, stop) in enumerate(zip(sides.users[0], sides.users[0][1:], strict=False)):
@@ -52,7 +52,7 @@ def test_sides_are_the_matrix_and_its_transpose_with_users_in_one_order(X):
 
 def test_the_first_users_are_a_sample():
     early = naive.compressed(np.ones((400, 2)), np.arange(400)[:, None] < [200, 400], np.uint32)
-    sides = Sides.of(early)
+    sides = Incidence.of(early)
     assert 20 < (sides.items[1][:200] < 60).sum() < 40  # of the first 60 users about half
 
 
@@ -60,7 +60,7 @@ def test_the_first_users_are_a_sample():
 def test_targets_get_what_they_would_get_among_all(taken, rule):
     targets = np.arange(60) % 3 == 0
     whole = learn_graph(taken, 600, rule).to_dense()
-    few = learn_graph(Sides.of(taken), 600, rule, targets=targets).to_dense()
+    few = learn_graph(Incidence.of(taken), 600, rule, targets=targets).to_dense()
     assert np.array_equal(few, whole * targets)
 
 
@@ -75,7 +75,7 @@ def test_what_a_target_cannot_use_goes_to_nobody_in_a_sample(taken):
 
 def test_targets_are_all_or_a_share_of_every_popularity(monkeypatch):
     matrix = pattern(np.random.default_rng(1), (200, 100), np.linspace(0.02, 0.6, 100))
-    sides = Sides.of(matrix)
+    sides = Incidence.of(matrix)
     assert targets_to_try(sides, 500).all()
     monkeypatch.setattr(search, "WORK", work_of_graph(sides, 500) / 4)
     targets = targets_to_try(sides, 500)
@@ -88,7 +88,7 @@ def test_targets_are_all_or_a_share_of_every_popularity(monkeypatch):
 
 def test_a_graph_of_more_edges_or_pairs_is_more_work():
     rng = np.random.default_rng(2)
-    small, large = (Sides.of(pattern(rng, (100, 50), share)) for share in (0.1, 0.2))
+    small, large = (Incidence.of(pattern(rng, (100, 50), share)) for share in (0.1, 0.2))
     assert 0 < work_of_graph(small, 100) < work_of_graph(small, 200) < work_of_graph(large, 200)
 
 
@@ -127,8 +127,8 @@ def test_the_level_of_few_is_about_that_of_all(taken):
     graph = learn_graph(taken, 1500, GraphRule())
     tables = search.learn_factors(taken, 600, search.LatentRule(dim=16))
     factors = search.factors_of(tables, taken.column_counts, search.LatentRule(dim=16))
-    few = level(taken, graph, factors, np.arange(0, 60, 2))
-    assert few == pytest.approx(level(taken, graph, factors), rel=0.5)
+    few = match_scales(taken, graph, factors, np.arange(0, 60, 2))
+    assert few == pytest.approx(match_scales(taken, graph, factors), rel=0.5)
 
 
 def test_many_pairs_are_searched_by_few_targets_and_epochs(taken, monkeypatch):

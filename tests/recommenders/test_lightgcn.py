@@ -52,7 +52,7 @@ def test_gradient_of_all_places_by_finite_differences():
         dense.append(rng.normal(size=(n, DIM)).round(3) * active)
         weights = naive.compressed(dense[-1], active)
         tables.append(Table(weights, rule.start(weights.nnz), rule))
-    samples = Samples.of(matrix, 1).drawn_anew(rng)
+    samples = Samples.of(matrix, 1).redrawn(rng)
     graph = lightgcn.Graph.of(matrix, 2)
     every = np.arange(matrix.nnz, dtype=np.uint32)
     loss, gradients = lightgcn.gradient_of_batch(every, samples, graph, tables)

@@ -7,7 +7,7 @@ import pytest
 from judged import MAKERS, N_ITEMS, N_USERS, NAMES, all_pairs, random_pairs, sets
 
 from recsys import Interactions, SparseMF, load
-from recsys.storage import files as storage
+from recsys.storage import files
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +207,7 @@ def one_row_less(header, arrays):
 
 
 def one_id_less(packed):
-    return storage.pack_series(storage.unpack_series(packed)[:-1])
+    return files.pack_series(files.unpack_series(packed)[:-1])
 
 
 ARRAYS = ("users", "items", "seen_counts", "seen_indices")
@@ -271,9 +271,9 @@ TAMPERED = [
 def test_files_whose_content_does_not_fit_are_refused(fitted, tmp_path, name, tamper):
     path = tmp_path / "model.npz"
     fitted[name].save(path)
-    header, arrays = storage.read(path)
+    header, arrays = files.read(path)
     tamper(header, arrays)
-    storage.write(path, header, arrays)
+    files.write(path, header, arrays)
     refused(path, "path must be that of a model file of this library")
 
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys import Interactions, ItemKNN, Popularity, SparseMF, dense_mf
-from recsys.factors import fold_in as foldin
-from recsys.scores import factor_scores as factors
+from recsys.factors import fold_in
+from recsys.scores import factor_scores
 from recsys.scores.factor_scores import FactorScores
 from recsys.scores.toplists import top_items
 
@@ -75,9 +75,9 @@ def test_best_items_are_those_of_all_scores_with_ties_to_the_lower(data):
     full = users.to_dense() @ items.to_dense().T
     np.testing.assert_array_equal(scores(rows), full)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(factors, "TILE", 4)
-        patch.setattr(factors, "STAGES", (0, 8, 16))
-        patch.setattr(factors, "WIDTH", 4)
+        patch.setattr(factor_scores, "TILE", 4)
+        patch.setattr(factor_scores, "STAGES", (0, 8, 16))
+        patch.setattr(factor_scores, "WIDTH", 4)
         lists = [best for _, best in top_items(scores, rows, k, hidden, permitted, 5)]
     found = np.concatenate([best.indices for best in lists])
     values = np.concatenate([best.data for best in lists])
@@ -323,7 +323,7 @@ def test_pruning_for_newcomers_keeps_the_largest_and_the_total(seed, n_new):
     active[:, 0] = True
     tables = tuple(naive.compressed(rng.standard_normal((6, 8)), active) for _ in range(2))
     total = sum(table.nnz for table in tables)
-    kept, share = foldin.make_room(tables, n_new)
+    kept, share = fold_in.make_room(tables, n_new)
     assert sum(table.nnz for table in kept) + share * n_new == total
     for before, after in zip(tables, kept, strict=True):
         for row in range(6):

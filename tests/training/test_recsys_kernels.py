@@ -14,8 +14,7 @@ from recsys import Interactions, SparseMF
 from recsys.evaluation import _cpu as _cpu_evaluation
 from recsys.scores import _cpu as _cpu_scores
 from recsys.training import _cpu as _cpu_training
-from recsys.training import gradient, steps
-from recsys.training import loop as dsl
+from recsys.training import gradient, loop, steps
 from recsys.training.gradient import Kept, OfSamples, Pull
 from recsys.training.objective import LOSSES, Samples
 from recsys.training.optimizers import CORRECTED, OPTIMIZERS
@@ -43,7 +42,7 @@ def interactions_of(seed, n_negatives):
     rng = np.random.default_rng(seed)
     pattern = rng.random((N_USERS, N_ITEMS)) < 0.1
     matrix = naive.compressed(rng.integers(1, 9, pattern.shape), pattern, np.uint32)
-    return Samples.of(matrix, n_negatives).drawn_anew(rng)
+    return Samples.of(matrix, n_negatives).redrawn(rng)
 
 
 def listed(samples, loss, users, items):
@@ -226,7 +225,7 @@ def test_items_drawn_are_uniform_among_those_not_taken():
     drawn = np.zeros(pattern.shape)
     samples = Samples.of(matrix, 2)
     for _ in range(50):
-        samples = samples.drawn_anew(rng)
+        samples = samples.redrawn(rng)
         rows, _ = listed(samples, LOSSES["bpr"], users, items)
         pairs = [(user, candidates[0]) for user, candidates, _ in rows]
         assert pairs == [tuple(pair) for pair in np.argwhere(pattern)]
@@ -265,7 +264,7 @@ def test_weakest_go_and_the_largest_epoch_gradient_among_free_positions_comes(mo
     table = pl.DataFrame({"user": rng.integers(40, size=400), "item": rng.integers(30, size=400)})
     interactions = Interactions.read(table, user="user", item="item")
     looks = []
-    exchange, derive = dsl.exchange, dsl.OfSamples
+    exchange, derive = loop.exchange, loop.OfSamples
 
     def watched_derive(samples, loss, users, items, chosen):
         assert chosen is None
@@ -280,8 +279,8 @@ def test_weakest_go_and_the_largest_epoch_gradient_among_free_positions_comes(mo
         looks[-1] += [fraction, patterns, values, rewirings]
         return rewirings
 
-    monkeypatch.setattr(dsl, "OfSamples", watched_derive)
-    monkeypatch.setattr(dsl, "exchange", watched_exchange)
+    monkeypatch.setattr(loop, "OfSamples", watched_derive)
+    monkeypatch.setattr(loop, "exchange", watched_exchange)
     model = SparseMF(budget="30%", dim=24, epochs=8).fit(interactions)
 
     assert len(looks) == 6

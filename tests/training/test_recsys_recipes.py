@@ -13,7 +13,7 @@ from sklearn.base import clone
 
 from recsys import Interactions, LightGCN, Recipe, Schedule, SparseMF, load
 from recsys.cli import main
-from recsys.training import loop as dsl
+from recsys.training import loop
 from recsys.training import monitor as stopping
 from recsys.training.exchange import exchange
 from recsys.training.gradient import Kept, OfSamples
@@ -39,7 +39,7 @@ def interactions():
 def seen(monkeypatch):
     """Note how many weights each row has, before and after each pass over the interactions."""
     rows = []
-    descend = dsl.descend
+    descend = loop.descend
 
     def note(*tables):
         for table in tables:
@@ -53,7 +53,7 @@ def seen(monkeypatch):
         note(users, items)
         return mean
 
-    monkeypatch.setattr(dsl, "descend", watched)
+    monkeypatch.setattr(loop, "descend", watched)
     return rows
 
 
@@ -237,8 +237,8 @@ def test_what_is_no_recipe_is_refused(make, error, message):
 
 def small(interactions, budget=600):
     rng = np.random.default_rng(0)
-    tables = dsl.first_tables(interactions.matrix, budget, DIM, ADAGRAD, Recipe(), 0.0, rng)
-    return Samples.of(interactions.matrix, 1).drawn_anew(rng), tables, rng
+    tables = loop.first_tables(interactions.matrix, budget, DIM, ADAGRAD, Recipe(), 0.0, rng)
+    return Samples.of(interactions.matrix, 1).redrawn(rng), tables, rng
 
 
 def test_the_default_starts_aligned_with_the_data_unless_the_table_is_too_wide(
@@ -246,7 +246,7 @@ def test_the_default_starts_aligned_with_the_data_unless_the_table_is_too_wide(
 ):
     def start(recipe):
         rng = np.random.default_rng(0)
-        return dsl.first_tables(interactions.matrix, 600, DIM, ADAGRAD, recipe, 0.0, rng)
+        return loop.first_tables(interactions.matrix, 600, DIM, ADAGRAD, recipe, 0.0, rng)
 
     counts = share_rows(600, interactions.matrix, DIM)
     taste = interactions.matrix.with_data(np.log1p(interactions.matrix.data))
@@ -254,18 +254,18 @@ def test_the_default_starts_aligned_with_the_data_unless_the_table_is_too_wide(
     expected = aligned_start(taste, *counts, DIM, rng=rng, index_dtype=np.uint16)
     for table, pattern in zip(start(RECIPES["dsl"]), expected, strict=True):
         np.testing.assert_array_equal(table.weights.indices, pattern.indices)
-    monkeypatch.setattr(dsl, "ALIGNED_DIM", DIM - 1)
+    monkeypatch.setattr(loop, "ALIGNED_DIM", DIM - 1)
     for table, random in zip(start(RECIPES["dsl"]), start(RECIPES["static"]), strict=True):
         np.testing.assert_array_equal(table.weights.indices, random.weights.indices)
 
 
 def test_growth_sees_an_epoch_a_batch_their_average_or_nothing(interactions, monkeypatch):
-    monkeypatch.setattr(dsl, "BATCH", 50)
-    monkeypatch.setattr(dsl, "FORGOTTEN", 0.0)
+    monkeypatch.setattr(loop, "BATCH", 50)
+    monkeypatch.setattr(loop, "FORGOTTEN", 0.0)
     samples, tables, rng = small(interactions)
 
     def evidence(grow, before=None):
-        found = dsl.evidence(Recipe(grow=grow), samples, BPR, tables, before, rng)
+        found = loop.evidence(Recipe(grow=grow), samples, BPR, tables, before, rng)
         return found.whole() if isinstance(found, OfSamples) else found and found.matrix
 
     def total(derivative):  # an item drawn twice for a user counts twice
@@ -279,7 +279,7 @@ def test_growth_sees_an_epoch_a_batch_their_average_or_nothing(interactions, mon
     first = evidence("momentum")
     np.testing.assert_array_equal(total(first), epoch)
     second = total(evidence("momentum", first))
-    np.testing.assert_allclose(second, (1 + dsl.MOMENTUM) * epoch, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(second, (1 + loop.MOMENTUM) * epoch, rtol=1e-5, atol=1e-6)
 
 
 def test_momentum_lets_go_of_what_is_small(interactions):
@@ -288,10 +288,10 @@ def test_momentum_lets_go_of_what_is_small(interactions):
     recipe = Recipe(grow="momentum")
     sizes = []
     for _ in range(25):
-        samples = samples.drawn_anew(rng)
-        smooth = dsl.evidence(recipe, samples, BPR, tables, smooth, rng).matrix
+        samples = samples.redrawn(rng)
+        smooth = loop.evidence(recipe, samples, BPR, tables, smooth, rng).matrix
         assert smooth.data.dtype == np.float32
-        assert np.abs(smooth.data).min() >= dsl.FORGOTTEN * np.abs(smooth.data).max()
+        assert np.abs(smooth.data).min() >= loop.FORGOTTEN * np.abs(smooth.data).max()
         sizes.append(smooth.nnz)
     assert max(sizes) < 8 * interactions.nnz
 

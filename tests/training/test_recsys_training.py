@@ -10,8 +10,7 @@ import pytest
 from recsys import Interactions, Popularity, SparseMF, leave_last
 from recsys.datasets import shop
 from recsys.storage.budget import parse_budget
-from recsys.training import gradient
-from recsys.training import loop as dsl
+from recsys.training import gradient, loop
 from recsys.training.tables import Table
 
 NAMES = {"user": "user", "item": "item"}
@@ -63,7 +62,7 @@ def test_the_budget_holds_at_every_step(interactions, monkeypatch, recipe, budge
         counts.append(np.concatenate([table.weights.row_counts for table in tables]))
         np.testing.assert_array_equal(counts[-1], counts[0])
 
-    descend, exchange, move = dsl.descend, dsl.exchange, Table.move
+    descend, exchange, move = loop.descend, loop.exchange, Table.move
     current = []
 
     def checked_descend(samples, loss, users, items, *rest):
@@ -92,8 +91,8 @@ def test_the_budget_holds_at_every_step(interactions, monkeypatch, recipe, budge
         np.testing.assert_array_equal(table.state[:, ~born], before[1][:, kept])
         done.append("move")
 
-    monkeypatch.setattr(dsl, "descend", checked_descend)
-    monkeypatch.setattr(dsl, "exchange", checked_exchange)
+    monkeypatch.setattr(loop, "descend", checked_descend)
+    monkeypatch.setattr(loop, "exchange", checked_exchange)
     monkeypatch.setattr(Table, "move", checked_move)
     model = SparseMF(budget=budget, dim=dim, epochs=8, recipe=recipe)
     model.fit(interactions, on_epoch=lambda entry: check(current))
@@ -110,13 +109,13 @@ def test_the_budget_holds_at_every_step(interactions, monkeypatch, recipe, budge
 
 def test_static_never_changes_the_pattern_and_dsl_does(interactions, monkeypatch):
     patterns = {}
-    descend = dsl.descend
+    descend = loop.descend
 
     def watched(samples, loss, users, items, *rest):
         seen.append([pattern_of(users), pattern_of(items)])
         return descend(samples, loss, users, items, *rest)
 
-    monkeypatch.setattr(dsl, "descend", watched)
+    monkeypatch.setattr(loop, "descend", watched)
     for recipe in ("static", "dsl"):
         patterns[recipe] = seen = []
         model = SparseMF(budget="20%", dim=16, epochs=4, recipe=recipe).fit(interactions)

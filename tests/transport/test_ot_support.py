@@ -13,7 +13,7 @@ from sparsenum import ot
 from sparsenum.ot.problems import _cpu, _cpu_support
 from sparsenum.ot.problems.dense import Problem, gather
 from sparsenum.ot.problems.support import Restricted, bare_columns, is_full, narrow
-from sparsenum.ot.solvers.annealing import supports as levels
+from sparsenum.ot.solvers.annealing import supports
 from sparsenum.ot.solvers.annealing.supports import Cut, Levels
 from sparsenum.ot.solvers.monitor import Monitor
 from sparsenum.ot.solvers.newton import Pace
@@ -254,7 +254,7 @@ def test_the_certified_support_leaves_out_a_hundredth_of_the_tolerance(
         seen.append((self.cut, self.cut.reaches(self.phi, self.psi), self.problem, at))
         return why, at
 
-    monkeypatch.setattr(levels.Levels, "refine", watch)
+    monkeypatch.setattr(supports.Levels, "refine", watch)
     for tol in (1e-6, 1e-9):
         M, a, b = cloud(90, 110, power, seed)
         result = ot.solve(M, a, b, reg, tol=tol)

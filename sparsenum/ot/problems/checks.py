@@ -25,11 +25,10 @@ def cost_matrix(M: ArrayLike) -> Matrix:
 def refuse_cost(lowest: float) -> None:
     """Raise if the least cost is not a number that a plan can be made for."""
     if not np.isfinite(lowest):
-        fact = "NaN" if np.isnan(lowest) else "a row of" if lowest > 0 else "minus"
-        raise ValueError(
-            f"M must hold numbers or plus infinity: got {fact} {'infinity' * (fact != 'NaN')}; "
-            "clean the cost first"
+        fact = (
+            "NaN" if np.isnan(lowest) else "a row of infinity" if lowest > 0 else "minus infinity"
         )
+        raise ValueError(f"M must hold numbers or plus infinity: got {fact}; clean the cost first")
 
 
 def masses(x: ArrayLike | None, name: str, length: int) -> Vector:

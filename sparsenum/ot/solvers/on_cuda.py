@@ -24,7 +24,7 @@ from sparsenum.ot.solvers.newton import (
     backtrack,
 )
 from sparsenum.sparse import CSR
-from sparsenum.sparse import on_cuda as sparse
+from sparsenum.sparse.on_cuda import offsets, schur_cg
 
 Array = Any  # on the device
 RANGES = 2 if device.SIMULATED else 32  # of rows, whose column sums are taken side by side
@@ -138,7 +138,7 @@ class DeviceProblem:
         Q = self._hessian(at, min(DROP_MOST, DROP_PER_ERROR * at.error))
         rtol = min(CG_MOST, max(CG_PER_ERROR * at.error, CG_LEAST, 0.1 * goal / at.error))
         most = STALLED_MAX_ITER if pace.stalled else CG_MAX_ITER
-        x, _, n_iter = sparse.schur_cg(Q, weight, rhs, rtol, most)
+        x, _, n_iter = schur_cg(Q, weight, rhs, rtol, most)
         pace.stalled |= n_iter == most
         pace.cg += n_iter
         _cuda.centre[device.ONE_BLOCK](x, rhs, pace.cap, out)
@@ -163,7 +163,7 @@ class DeviceProblem:
         grid = device.per_row(n)
         counts, slack = device.empty(n, np.uint64), (row_slack, column_slack)
         _cuda.count_slack[grid](self.cost, f, g, *slack, counts)
-        indptr, nnz = sparse.offsets(counts)
+        indptr, nnz = offsets(counts)
         indices, costs = device.empty(nnz, np.uint32), device.empty(nnz)
         _cuda.fill_cost[grid](self.cost, f, g, *slack, indptr, indices, costs)
         return CSR(indptr, indices, costs, (n, m))

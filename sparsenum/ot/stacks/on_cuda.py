@@ -64,27 +64,27 @@ class DevicePasses:
         self, tol: float, most: int, f: Vector, g: Vector, sweeps: Vector, steps: Vector
     ) -> None:
         """Solve all problems, in one launch; write potentials and counts."""
-        there = [device.empty(x.shape) for x in (f, g)]
+        found = [device.empty(x.shape) for x in (f, g)]
         counts = device.empty((len(f), 2), np.int64)
         limits = self._forbidden, GOAL * tol, most
         problems = self.M, *self._sides, self._reg, *limits
-        _cuda.solve_stack[self._blocks](*problems, *there, counts, *self._room())
-        f[:], g[:] = (x.copy_to_host() for x in there)
+        _cuda.solve_stack[self._blocks](*problems, *found, counts, *self._room())
+        f[:], g[:] = (x.copy_to_host() for x in found)
         sweeps[:], steps[:] = counts.copy_to_host().T
 
     def assess(self, f: Vector, g: Vector, sums: NDArray[np.float64]) -> None:
         """Write what the sums of each plan say."""
-        there = device.empty(sums.shape)
+        out = device.empty(sums.shape)
         potentials = device.to_device(f), device.to_device(g)
-        _cuda_passes.assess[self._blocks](self.M, *self._sides, self._reg, *potentials, there)
-        sums[:] = there.copy_to_host()
+        _cuda_passes.assess[self._blocks](self.M, *self._sides, self._reg, *potentials, out)
+        sums[:] = out.copy_to_host()
 
     def plans(self, f: Vector, g: Vector, mass: Vector) -> Any:
         """Return the plans, each times its mass: on the device, if the costs came from there."""
         B, n, _ = self.M.shape
         P = device.empty(self.M.shape, self.M.dtype)
-        there = [device.to_device(x) for x in (f, g, self._reg, mass)]
-        _cuda_passes.plans[device.per_row(B * n)](self.M, *there, P)
+        vectors = [device.to_device(x) for x in (f, g, self._reg, mass)]
+        _cuda_passes.plans[device.per_row(B * n)](self.M, *vectors, P)
         return P if self.in_kind else P.copy_to_host()
 
     def _room(self) -> tuple[Array, ...]:

@@ -17,7 +17,7 @@ from sparsenum.sparse import CSR
 # Entries with slack M - phi - psi above L reg carry less than a_i b_j e^-L. Between levels 12 is
 # plenty; at the target the last digits take log(100 / tol), which leaves out tol / 100 in all.
 COARSE = 12.0
-ROOM = 4.0  # reg by which potentials may move before a support has to be cut anew
+ROOM = 4.0  # reg by which potentials may move before a support has to be cut again
 DROPPED = 1e-2  # share of the tolerance that the certified support may leave out
 WIDTHS = (4.0, 2.5, 1.6, 1.0)  # one wide support serves several levels, if it is sparse enough
 WIDE_DENSITY, WIDE_MOST = 0.12, 2**23  # and does not hold too many entries
