@@ -14,6 +14,16 @@ from sparsenum import _system
 
 def real_array(value: Any, name: str, ndim: int, dtype: Any = np.float64) -> NDArray[Any]:
     """Return `value` as a C-contiguous, writable-or-not array of `dtype` with `ndim` dimensions."""
+    if np.ma.is_masked(value):
+        raise TypeError(
+            f"{name} must have a number in each place: got a masked array; fill it first, a cost "
+            "with infinity where a pair is forbidden"
+        )
+    if hasattr(value, "tocsr"):
+        raise TypeError(
+            f"{name} must be a dense array: got the sparse {type(value).__name__}, whose missing "
+            "entries may mean zero or infinity; convert it first, as with toarray()"
+        )
     try:
         array = np.asarray(value)
         if np.iscomplexobj(array):

@@ -8,8 +8,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from sparsenum._check import positive, real_array, whole
 from sparsenum.errors import ConvergenceWarning
-from sparsenum.ot.problems.checks import MASS_MISMATCH
+from sparsenum.ot.problems.checks import mismatch
 from sparsenum.ot.problems.dense import Problem, Vector
+from sparsenum.ot.problems.offsets import rows_levelled
+from sparsenum.ot.problems.reduction import balancing, counting
 from sparsenum.ot.solvers.annealing.barycenter import annealed_agreement
 from sparsenum.ot.solvers.monitor import Monitor, printing
 
@@ -118,11 +120,12 @@ def barycenter(
     )
     share, mass = _weights(weights, histograms.shape[1]), float(histograms[:, 0].sum())
     used = np.flatnonzero(share)
-    occupied = [np.flatnonzero(histograms[:, k]) for k in used]
+    occupied = [counting(histograms[:, k]) for k in used]
     free = np.ones(cost.shape[1])  # no column has a mass of its own
+    level, least = rows_levelled(cost, reg)
     problems = [
         Problem(
-            cost if rows.size == len(cost) else cost[rows],
+            level if rows.size == len(level) else level[rows],
             histograms[rows, k] / histograms[:, k].sum(),
             free,
             reg,
@@ -145,8 +148,10 @@ def barycenter(
     f = np.full(histograms.shape, -np.inf)
     g = np.zeros((cost.shape[1], histograms.shape[1]))
     for k, rows, plan in zip(used, occupied, at.plans, strict=True):
-        f[rows, k] = plan.f + reg * np.log(mass)
+        f[rows, k] = plan.f + least[rows] + reg * np.log(mass)
         g[:, k] = plan.g
+        little = np.setdiff1d(np.flatnonzero(histograms[:, k]), rows)
+        f[little, k] = balancing(cost[little], histograms[little, k], plan.g, reg)
     return q, {
         "err": monitor.errors,
         "niter": len(monitor.errors) - 1,
@@ -165,10 +170,13 @@ def _histograms(A: ArrayLike) -> NDArray[np.float64]:
         raise ValueError(f"A must have at least one bin and histogram: got {histograms.shape}")
     if not (np.isfinite(histograms).all() and (histograms >= 0).all()):
         raise ValueError("A must hold finite masses, not negative; clean it, or clip it at zero")
-    totals = histograms.sum(axis=0)
+    with np.errstate(over="ignore"):
+        totals = histograms.sum(axis=0)
+    if totals.max() == np.inf:
+        raise ValueError("A must have columns whose totals float64 can hold; divide it by its sum")
     if not totals.min() > 0:
         raise ValueError(f"A must have mass in each column: got none in column {totals.argmin()}")
-    if np.ptp(totals) > MASS_MISMATCH * totals.max():
+    if np.ptp(totals) > mismatch(*histograms.T) * totals.max():
         raise ValueError(
             f"A must have columns of one total: got from {totals.min():.9g} to {totals.max():.9g}; "
             "divide each by its sum"

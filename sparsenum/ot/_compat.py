@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from sparsenum._check import choice, float_type, positive, real_array, whole
 from sparsenum._device import lives_on_cuda
 from sparsenum.errors import ConvergenceWarning
-from sparsenum.ot.solutions.attempt import attempt
+from sparsenum.ot.solutions.attempt import HASTENED, attempt
 from sparsenum.ot.solutions.solution import Solution
 from sparsenum.ot.solvers.monitor import printing
 from sparsenum.ot.tensors.backends import is_tensor, to_numpy, where_it_is
@@ -19,11 +19,11 @@ from sparsenum.ot.tensors.results import TensorSolution, as_tensors
 # not in what they solve; ours is always safe.
 METHODS = {
     "sns": "sns",
-    "sinkhorn": "sinkhorn",
-    "sinkhorn_log": "sinkhorn",
-    "sinkhorn_stabilized": "sinkhorn",
+    "sinkhorn": HASTENED,
+    "sinkhorn_log": HASTENED,
+    "sinkhorn_stabilized": HASTENED,
     "sinkhorn_epsilon_scaling": "sns",  # annealed in reg, as this one is meant to be
-    "greenkhorn": "sinkhorn",
+    "greenkhorn": HASTENED,
 }
 PLAN_ONLY = ("sinkhorn_epsilon_scaling", "greenkhorn")  # which POT's sinkhorn2 refuses
 # What tunes POT's variants, or is passed along by its Gromov-Wasserstein solvers: no need here.
@@ -71,9 +71,10 @@ def sinkhorn(
         Strength of the entropy, in the unit of `M`; positive.
     method : {"sns", "sinkhorn", …}, default "sns"
         "sns" is what `solve` does by default, and "sinkhorn_epsilon_scaling" too; "sinkhorn",
-        "sinkhorn_log", "sinkhorn_stabilized" and "greenkhorn" are one log-safe Sinkhorn.
+        "sinkhorn_log", "sinkhorn_stabilized" and "greenkhorn" are one log-safe Sinkhorn, which
+        goes over to Newton's method where its sweeps are slow.
     numItermax : int, default 1000
-        Cap on the iterations.
+        Cap on the iterations, sweeps and Newton steps together.
     stopThr : float, default 1e-9
         Largest 1-norm of the violation of both marginals, relative to the total mass. It bounds
         the 2-norm of the column violation, which is what POT tests.
@@ -225,15 +226,27 @@ class _Solver:
 
     def run(self, a: Any, b: Any, start: Any = None) -> Any:
         """Solve one problem from a pair of log-scalings, and warn in POT's words."""
-        start = self.warmstart if start is None else start
-        if start is not None:
-            start = tuple(self.reg * real_array(to_numpy(x), "warmstart", 1) for x in start)
+        start = self.start(self.warmstart if start is None else start)
         result = attempt(
             self.M, to_numpy(a), to_numpy(b), self.reg, potentials_init=start, **self.keywords
         )
         if self.warn and not result.converged:
             warnings.warn(WARNING, ConvergenceWarning, stacklevel=3)
         return as_tensors(result, (self.given, a, b), "autodiff")
+
+    def start(self, warmstart: Any) -> tuple[Any, Any] | None:
+        """Return potentials of a pair of log-scalings."""
+        if warmstart is None:
+            return None
+        if len(warmstart) != 2:
+            raise ValueError(f"warmstart must be a pair (log_u, log_v): got {len(warmstart)} items")
+        log_u, log_v = (real_array(to_numpy(x), "warmstart", 1) for x in warmstart)
+        if (log_u.size, log_v.size) != tuple(self.M.shape):
+            raise ValueError(
+                f"warmstart must have lengths {tuple(self.M.shape)}: got ({log_u.size}, "
+                f"{log_v.size})"
+            )
+        return self.reg * log_u, self.reg * log_v
 
     def plan(self, result: Any) -> Any:
         """Return the plan in the caller's precision."""

@@ -3,14 +3,15 @@
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from inspect import signature
 from typing import Any, cast, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from sparsenum._check import choice, positive, real_array, require_memory, whole
 from sparsenum.errors import ConvergenceWarning
-from sparsenum.ot._solve import solve
+from sparsenum.ot._solve import answered, solve
 from sparsenum.ot.problems.checks import RegType, masses, value_type
 from sparsenum.ot.problems.clouds.points import Metric, PointProblem, costs
 from sparsenum.ot.problems.clouds.tree import Points, tree_order
@@ -22,6 +23,9 @@ from sparsenum.ot.solvers.annealing.multiscale import multiscale_newton
 from sparsenum.ot.solvers.monitor import Callback, Monitor, printing
 from sparsenum.ot.tensors.backends import is_tensor, tensor_costs, to_numpy
 from sparsenum.ot.tensors.results import as_tensors
+
+# What else `solve` takes: all its keywords but those that have a place in the signature here.
+OPTIONS = frozenset(signature(solve).parameters) - {"M", "a", "b", "reg"}
 
 
 def solve_sample(
@@ -118,12 +122,21 @@ def solve_sample(
     >>> ot.solve_sample([[0.0], [1.0]], [[0.0], [1.0]], reg=0.5, lazy=True).plan.round(3).tolist()
     [[0.44, 0.06], [0.06, 0.44]]
     """
-    callback = printing(callback) if verbose else callback
     if not lazy:
         M = sample_costs(X_a, X_b, metric)
         options |= {"reg_type": reg_type, "tol": tol, "max_iter": max_iter}
         options |= {"n_threads": n_threads, "callback": callback, "time_limit": time_limit}
-        return solve(M, a, b, reg, **options)
+        options |= {"verbose": verbose}
+        if options.pop("debias", False):
+            raise NotImplementedError(
+                "debias must be False: for the debiased value use sinkhorn_divergence"
+            )
+        if unknown := options.keys() - OPTIONS:
+            raise TypeError(
+                f"solve_sample got an unexpected keyword {sorted(unknown)[0]!r}: beside the named "
+                f"arguments only {', '.join(sorted(OPTIONS))} are known"
+            )
+        return answered(M, a, b, reg, stacklevel=3, **options)
     if options:
         raise TypeError(f"solve_sample with lazy=True has no use for {sorted(options)[0]!r}")
     metric = cast(Metric, choice(metric, "metric", get_args(Metric)))
@@ -134,6 +147,7 @@ def solve_sample(
     if reg is None:
         raise ValueError("reg must be given; for unregularised transport use POT's ot.emd")
     reg = positive(reg, "reg", "it is the strength of the entropy, in the unit of the cost")
+    callback = printing(callback) if verbose else callback
     tol = positive(TOL if tol is None else tol, "tol", "it bounds the violation of the marginals")
     limit = MAX_ITER["auto"] if max_iter is None else whole(max_iter, "max_iter")
     monitor = Monitor(tol, limit, time_limit, callback)  # its clock starts here
@@ -144,7 +158,11 @@ def solve_sample(
     problem = PointProblem(X[rows], Y[columns], metric, *reduction.shares, reg)
     at, counts, scales = multiscale_newton(problem, monitor)
     log: dict[str, Any] = {"method": "auto", "tol": tol, "scales": scales} | counts
-    solution = certify(problem, reduction, at.f, at.g, monitor, log, kind)
+
+    def between(rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
+        return costs(X[rows], Y[columns], metric)
+
+    solution = certify(problem, reduction, at.f, at.g, monitor, log, kind, between)
     if not solution.converged:
         warnings.warn(shortfall(solution), ConvergenceWarning, stacklevel=2)
     result: Solution = as_tensors(solution, (X_a, a, b), "detach")

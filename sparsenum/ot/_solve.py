@@ -1,7 +1,7 @@
 """The modern door: `solve` checks a problem, solves it and reports what was reached."""
 
 import warnings
-from typing import Literal
+from typing import Any, Literal
 
 from numpy.typing import ArrayLike
 
@@ -22,6 +22,7 @@ def solve(
     a: ArrayLike | None = None,
     b: ArrayLike | None = None,
     reg: float | None = None,
+    c: None = None,
     *,
     reg_type: RegType = "KL",
     tol: float | None = None,
@@ -68,6 +69,9 @@ def solve(
         Masses of the columns, with the same total as `a` up to a relative 1e-6.
     reg : float
         Strength of the entropy, in the unit of `M`; positive.
+    c : None
+        POT's fifth argument, another reference than `a b'` for the entropy: not part of this
+        version.
     reg_type : {"KL", "entropy"}, default "KL"
         Whether ``value`` counts the entropy as reg KL(P | a b') or as reg sum P log P. The plan is
         the same.
@@ -131,7 +135,7 @@ def solve(
     TypeError
         If an argument is not numeric.
     NotImplementedError
-        For another `reg_type`; for `unbalanced` with `device="cuda"`.
+        For another `reg_type`; for a `c`; for `unbalanced` with `device="cuda"`.
     DeviceError
         If `device` is "cuda" and there is none, or no numba-cuda: the message says what to do.
 
@@ -168,14 +172,13 @@ def solve(
     >>> result.converged
     True
     """
-    choice(grad, "grad", GRADS)
-    if grad == "last_step" and max_iter == 0:
-        raise ValueError("max_iter must be positive with grad='last_step': got 0")
-    solution = attempt(
-        where_it_is(M, device),
-        to_numpy(a),
-        to_numpy(b),
+    return answered(
+        M,
+        a,
+        b,
         reg,
+        c,
+        stacklevel=3,
         reg_type=reg_type,
         tol=tol,
         max_iter=max_iter,
@@ -183,12 +186,49 @@ def solve(
         potentials_init=potentials_init,
         n_threads=n_threads,
         device=device,
-        callback=printing(callback) if verbose else callback,
+        verbose=verbose,
+        callback=callback,
         time_limit=time_limit,
         unbalanced=unbalanced,
         unbalanced_type=unbalanced_type,
+        grad=grad,
+    )
+
+
+def answered(
+    M: ArrayLike,
+    a: ArrayLike | None,
+    b: ArrayLike | None,
+    reg: float | None,
+    c: None = None,
+    *,
+    stacklevel: int,
+    device: Device = "cpu",
+    verbose: bool = False,
+    callback: Callback | None = None,
+    grad: Grad = "autodiff",
+    max_iter: int | None = None,
+    plan_init: ArrayLike | None = None,
+    deterministic: bool = True,
+    **options: Any,
+) -> Solution:
+    """Do what `solve` does, with its warning `stacklevel` calls up from here."""
+    choice(grad, "grad", GRADS)
+    if c is not None:
+        raise NotImplementedError("c must be None: the reference of the entropy is a b' here")
+    if grad == "last_step" and max_iter == 0:
+        raise ValueError("max_iter must be positive with grad='last_step': got 0")
+    solution = attempt(
+        where_it_is(M, device),
+        to_numpy(a),
+        to_numpy(b),
+        reg,
+        max_iter=max_iter,
+        device=device,
+        callback=printing(callback) if verbose else callback,
+        **options,
     )
     if not solution.converged:
-        warnings.warn(shortfall(solution), ConvergenceWarning, stacklevel=2)
+        warnings.warn(shortfall(solution), ConvergenceWarning, stacklevel=stacklevel)
     result: Solution = as_tensors(solution, (M, a, b), grad)
     return result

@@ -168,8 +168,9 @@ def test_one_warning_for_all_that_missed():
 def test_precision_is_flagged_where_it_ends():
     M = np.random.default_rng(0).random((2, 5, 5))
     M[1] *= 1e13
+    a = [0.1, 0.15, 0.2, 0.25, 0.3]  # no row goes whole to one column, so that potentials matter
     with pytest.warns(ConvergenceWarning, match=r"1 of 2 .*precision: 1"):
-        result = ot.solve_batch(M, reg=1e-2, tol=1e-9)
+        result = ot.solve_batch(M, 1e-2, a, tol=1e-9)
     assert result.status.tolist() == ["converged", "precision"]
 
 

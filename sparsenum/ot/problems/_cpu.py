@@ -1,6 +1,7 @@
 """Kernels of entropic optimal transport, on a dense cost M (n, m) and potentials f (n,), g (m,).
 
-Everywhere P_ij = exp((f_i + g_j - M_ij) / reg). An infinite cost gives an exact zero.
+Everywhere P_ij = exp((f_i + g_j - M_ij) / reg). An infinite cost gives an exact zero. Masses sum
+to one, so that no entry of a plan exceeds it; where rounding says so it is cut to one.
 """
 
 import math
@@ -49,7 +50,7 @@ def plan_sums(M, f, g, reg, row_sums, column_sums):
     for i in range(n):
         total = 0.0
         for j in range(m):
-            row[j] = exp_or_zero_v1((f[i] + g[j] - M[i, j]) / reg)
+            row[j] = exp_or_zero_v1(min((f[i] + g[j] - M[i, j]) / reg, 0.0))
             total += row[j]
         row_sums[i] = total
         for j in range(m):
@@ -62,7 +63,7 @@ def plan(M, f, g, reg, P):
     n, m = M.shape
     for i in range(n):
         for j in range(m):
-            P[i, j] = exp_or_zero_v1((f[i] + g[j] - M[i, j]) / reg)
+            P[i, j] = exp_or_zero_v1(min((f[i] + g[j] - M[i, j]) / reg, 0.0))
 
 
 @kernel
@@ -72,7 +73,7 @@ def scaled_plan(M, a, f, g, reg, Q):
     for i in range(n):
         root = math.sqrt(a[i])
         for j in range(m):
-            Q[i, j] = exp_or_zero_v1((f[i] + g[j] - M[i, j]) / reg) / root
+            Q[i, j] = exp_or_zero_v1(min((f[i] + g[j] - M[i, j]) / reg, 0.0)) / root
 
 
 @kernel

@@ -18,7 +18,6 @@ __all__ = [
     "mark_columns",
     "relaxed_row_update",
     "support_plan",
-    "support_row_update",
 ]
 
 
@@ -61,34 +60,15 @@ def support_plan(indptr, indices, cost, f, g, reg, P):
     """Write the entries of the plan on a support."""
     for i in range(f.size):
         for p in range(indptr[i], indptr[i + 1]):
-            P[p] = exp_or_zero_v1((f[i] + g[indices[p]] - cost[p]) / reg)
-
-
-@kernel
-def support_row_update(indptr, indices, cost, a, g, reg, f, P, column_sums):
-    """Do what row_update does on a support, and keep the entries in P."""
-    column_sums[:] = 0.0
-    for i in range(a.size):
-        start, stop = indptr[i], indptr[i + 1]
-        for p in range(start, stop):
-            P[p] = (g[indices[p]] - cost[p]) / reg
-        top = highest_v1(P, np.int64(start), np.int64(stop))
-        total = 0.0
-        for p in range(start, stop):
-            P[p] = exp_or_zero_v1(P[p] - top)
-            total += P[p]
-        f[i] = reg * (math.log(a[i]) - top - math.log(total))
-        share = a[i] / total
-        for p in range(start, stop):
-            P[p] *= share
-            column_sums[indices[p]] += P[p]
+            P[p] = exp_or_zero_v1(min((f[i] + g[indices[p]] - cost[p]) / reg, 0.0))
 
 
 @kernel
 def relaxed_row_update(indptr, indices, cost, a, g, reg, kappa, f, P, row_sums, column_sums):
-    """Do what support_row_update does where a penalty holds the rows to a, not a constraint.
+    """Do what row_update does on a support, and keep the entries in P.
 
-    With kappa = rho / (rho + reg) the best f is reg log a less kappa times what the row lacks.
+    Where a penalty rho holds the rows to a, and no constraint, the best f is reg log a less kappa
+    times what the row lacks, kappa = rho / (rho + reg). A constraint has kappa 1.
     """
     column_sums[:] = 0.0
     for i in range(a.size):
@@ -100,9 +80,9 @@ def relaxed_row_update(indptr, indices, cost, a, g, reg, kappa, f, P, row_sums, 
         for p in range(start, stop):
             P[p] = exp_or_zero_v1(P[p] - top)
             total += P[p]
-        surplus = top + math.log(total)
-        f[i] = reg * (math.log(a[i]) - kappa * surplus)
-        row_sums[i] = a[i] * math.exp((1.0 - kappa) * surplus)
+        wanted, surplus = math.log(a[i]), top + math.log(total)
+        f[i] = reg * (wanted - kappa * surplus)
+        row_sums[i] = a[i] if kappa == 1.0 else math.exp(wanted + (1.0 - kappa) * surplus)
         share = row_sums[i] / total
         for p in range(start, stop):
             P[p] *= share

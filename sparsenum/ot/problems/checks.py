@@ -1,5 +1,6 @@
 """What a cost matrix, masses and a convention for the value must be."""
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -10,7 +11,9 @@ from sparsenum.ot.problems.dense import Matrix, Vector
 
 RegType = Literal["KL", "entropy"]
 REG_TYPES: dict[str, RegType] = {"kl": "KL", "entropy": "entropy"}
-MASS_MISMATCH = 1e-6  # relative difference of the totals of a and b that is taken for rounding
+# Relative difference of the totals of a and b that is taken for rounding; of masses in float32, of
+# which each is rounded, as many units as the sum of their rounding errors is likely to have.
+MASS_MISMATCH, UNITS = 1e-6, 4.0
 
 
 def cost_matrix(M: ArrayLike) -> Matrix:
@@ -46,15 +49,44 @@ def masses(x: ArrayLike | None, name: str, length: int) -> Vector:
             f"{name} must hold finite masses, not negative: got values from {mass.min()} to "
             f"{mass.max()}; clean it, or clip what rounding made negative"
         )
-    if not mass.sum() > 0:
+    with np.errstate(over="ignore"):
+        total = float(mass.sum())
+    if math.isinf(total):
+        raise ValueError(
+            f"{name} must have a total that float64 can hold: got infinity; rescale it"
+        )
+    if not total > 0:
         raise ValueError(f"{name} must have positive total mass: got 0; is the histogram empty?")
     return mass
+
+
+def refuse_total(mass: float, pairs: int) -> None:
+    """Raise if float32, the type of the cost and so of the plan, cannot hold such masses."""
+    limits = np.finfo(np.float32)
+    if not float(limits.tiny) * pairs <= mass <= float(limits.max):
+        raise ValueError(
+            f"a must have a total that a plan of float32, the type of M, can hold: got {mass:.3g} "
+            f"for {pairs} pairs; divide a and b by their total, or pass M in float64"
+        )
+
+
+def mismatch(*masses: Vector) -> float:
+    """Return which relative difference of totals is taken for rounding, by the type of masses."""
+    single = [x for x in masses if is_single(x)]
+    size = max((x.size for x in single), default=0)
+    return max(MASS_MISMATCH, UNITS * float(np.finfo(np.float32).eps) * math.sqrt(size))
+
+
+def is_single(x: Vector) -> bool:
+    """Return whether masses look as if they had been rounded to float32: fractions it can hold."""
+    with np.errstate(over="ignore", under="ignore"):
+        return bool((x == x.astype(np.float32)).all() and (x != np.rint(x)).any())
 
 
 def shared_mass(a: Vector, b: Vector) -> float:
     """Return the total mass, once it is the same on both sides."""
     total_a, total_b = float(a.sum()), float(b.sum())
-    if abs(total_a - total_b) > MASS_MISMATCH * max(total_a, total_b):
+    if abs(total_a - total_b) > mismatch(a, b) * max(total_a, total_b):
         raise ValueError(
             f"a must sum to the same total as b: got {total_a:.9g} and {total_b:.9g}; divide each "
             "by its sum, or use unbalanced transport"

@@ -27,3 +27,11 @@ def levelled(cost: Matrix, reg: float) -> tuple[Matrix, Offsets | None]:
         if EPS * float(np.abs(rows).max() + columns.max()) <= LOST * reg:
             return cost, None
         return (cost - rows[:, None]) - columns, (rows, columns)
+
+
+def rows_levelled(cost: Matrix, reg: float) -> tuple[Matrix, Vector]:
+    """Do the same with rows alone, for problems whose columns are to be found."""
+    least = cost.min(axis=1).astype(np.float64)
+    if EPS * float(np.abs(least).max()) <= LOST * reg:
+        return cost, np.zeros(least.size)
+    return cost - least[:, None], least

@@ -3,15 +3,17 @@
 from __future__ import annotations  # a reduction makes others
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sparsenum._check import real_array
-from sparsenum.ot.problems.checks import shared_mass
-from sparsenum.ot.problems.dense import Matrix, Vector
+from sparsenum.ot.problems.checks import refuse_total, shared_mass
+from sparsenum.ot.problems.dense import Matrix, Problem, Vector
+from sparsenum.ot.problems.offsets import EPS, LOST, Offsets, levelled
 from sparsenum.sparse import CSR
 
 if TYPE_CHECKING:
@@ -19,8 +21,12 @@ if TYPE_CHECKING:
 
 # Costs above both are meant as infinite: no float64 potential could make up for them.
 SENTINEL, BEYOND = 1e30, 1e18
+LEAST = 1e-200  # share of the total from which a mass counts: less matters to no tolerance
+
+BLOCK = 128  # rows or columns whose costs are looked at together
 
 Places = NDArray[np.int64]
+Costs = Callable[[Places, Places], Matrix]  # of some rows and columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +36,16 @@ class Reduction:
     Attributes
     ----------
     rows, columns : ndarray of int64
-        The caller's row and column of each canonical one: those with mass, in any order.
+        The caller's row and column of each canonical one: those with mass that counts, in any
+        order.
     a, b : ndarray
         The caller's masses.
     mass : float
         Total mass of the caller's plan.
     M : ndarray, optional
         The caller's cost, where there is one.
+    offsets : tuple of ndarray, optional
+        What was taken off the cost of each canonical row and column.
     """
 
     rows: Places
@@ -45,27 +54,46 @@ class Reduction:
     b: Vector
     mass: float
     M: Matrix | None = None
+    offsets: Offsets | None = None
 
     @classmethod
     def between(cls, a: Vector, b: Vector, M: Matrix | None = None) -> Reduction:
         """Return the reduction to rows and columns with mass, of masses with one total."""
-        return cls(np.flatnonzero(a), np.flatnonzero(b), a, b, shared_mass(a, b), M)
+        mass = shared_mass(a, b)
+        if M is not None and M.dtype == np.float32:
+            refuse_total(mass, a.size * b.size)
+        return cls(counting(a), counting(b), a, b, mass, M)
 
     @classmethod
     def of(cls, M: Matrix, a: Vector, b: Vector, reg: float) -> tuple[Reduction, Matrix]:
         """Return the reduction of a problem with a cost matrix, and the cost that is left."""
         reduction = cls.between(a, b, M)
-        cost = forbidding(reduction.inner(M), reg)
-        if cost.max() == np.inf:
+        cost = reduction.inner(M)
+        low, high = float(cost.min()), float(cost.max())
+        if high > SENTINEL:
+            cost = forbidding(cost, reg)
             refuse_closed(cost, reduction.sides, (math.inf, math.inf))
+        if EPS * max(high, -low) > LOST * reg:
+            cost, offsets = levelled(cost, reg)
+            reduction = replace(reduction, offsets=offsets)
         return reduction, cost
 
     @classmethod
     def relaxed(
-        cls, M: Matrix, a: Vector, b: Vector, reg: float, rho: tuple[float, float]
+        cls,
+        M: Matrix,
+        a: Vector,
+        b: Vector,
+        reg: float,
+        rho: tuple[float, float],
+        entropic: bool = False,
     ) -> tuple[Reduction, Matrix]:
-        """Do the same where penalties hold the marginals: what has no finite cost stays empty."""
-        reduction = cls(np.flatnonzero(a), np.flatnonzero(b), a, b, 1.0, M)
+        """Do the same where penalties hold the marginals: what has no finite cost stays empty.
+
+        Where the entropy is that of the plan alone, a mass x attracts as much as x^kappa.
+        """
+        power_a, power_b = (1.0 / (1.0 + reg / x) if entropic else 1.0 for x in rho)
+        reduction = cls(counting(a, power_a), counting(b, power_b), a, b, 1.0, M)
         cost = forbidding(reduction.inner(M), reg)
         if cost.max() < np.inf:
             return reduction, cost
@@ -96,6 +124,25 @@ class Reduction:
         """Masses of the canonical rows and columns, whose sum is one."""
         a, b = self.masses
         return a / self.a.sum(), b / self.b.sum()
+
+    def costs(self, rows: Places, columns: Places) -> Matrix:
+        """Return the costs of some of the caller's rows and columns."""
+        cost: Matrix = np.asarray(self.M)[np.ix_(rows, columns)]  # from a device, if it is there
+        return cost
+
+    @property
+    def outside(self) -> tuple[Places, Places]:
+        """Rows and columns without mass that counts."""
+        rows, columns = (
+            np.setdiff1d(np.arange(n), side) for n, side in zip(self.shape, self.sides, strict=True)
+        )
+        return rows, columns
+
+    @property
+    def left_out(self) -> tuple[Places, Places]:
+        """Rows and columns that have mass, but too little to count."""
+        rows, columns = self.outside
+        return rows[self.a[rows] > 0], columns[self.b[columns] > 0]
 
     @property
     def is_whole(self) -> bool:
@@ -129,6 +176,11 @@ class Reduction:
         rows = np.repeat(self.rows, P.row_counts)
         entries = (P.data * self.mass, (rows, self.columns[P.indices]))
         return coo_array(entries, shape=self.shape).tocsr()
+
+
+def counting(mass: Vector, power: float = 1.0) -> Places:
+    """Return which masses are large enough to count, if they do by some power of them."""
+    return np.flatnonzero((mass > 0) & ((mass / mass.sum()) ** power >= LEAST))
 
 
 def forbidding(M: Any, reg: Any) -> Any:
@@ -166,4 +218,31 @@ def start_of(potentials: tuple[ArrayLike, ArrayLike] | None, reduction: Reductio
             f"potentials_init must have lengths {reduction.shape}: got ({f.size}, {g.size})"
         )
     g = g[reduction.columns]
+    if reduction.offsets is not None:
+        g = g - reduction.offsets[1]
     return np.where(np.isfinite(g), g, 0.0)
+
+
+def completed(
+    reduction: Reduction, f: Vector, g: Vector, reg: float, costs: Costs
+) -> tuple[Vector, Vector]:
+    """Return the caller's potentials at full length, also of what was left out of the solve.
+
+    Without mass they are minus infinity. Where there is some, however little, they make its row
+    or column sum to it: one soft minimum of the cost less the other side's potential.
+    """
+    rows, columns = reduction.left_out
+    full = reduction.expand(f, 0, -np.inf), reduction.expand(g, 1, -np.inf)
+    for some in (rows[k : k + BLOCK] for k in range(0, rows.size, BLOCK)):
+        full[0][some] = balancing(costs(some, reduction.columns), reduction.a[some], g, reg)
+    for some in (columns[k : k + BLOCK] for k in range(0, columns.size, BLOCK)):
+        full[1][some] = balancing(costs(reduction.rows, some).T, reduction.b[some], f, reg)
+    return full
+
+
+def balancing(M: Matrix, mass: Vector, g: Vector, reg: float) -> Vector:
+    """Return the potentials at which rows sum to their masses; minus infinity where none can."""
+    closed = M.min(axis=1) == np.inf
+    M = np.ascontiguousarray(np.where(closed[:, None], 0.0, M))
+    f = Problem(M, mass, np.ones_like(g), reg).iterate(g).f
+    return np.where(closed, -np.inf, f)

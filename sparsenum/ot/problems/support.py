@@ -72,10 +72,11 @@ class Restricted:
 
     def iterate(self, g: Vector) -> Iterate:
         """Eliminate f for a given g: one pass over the support."""
-        f, column_sums = np.empty_like(self.a), np.empty_like(self.b)
+        f, row_sums, column_sums = (np.empty_like(x) for x in (self.a, self.a, self.b))
         P, support = self.entries, self.support
         s = support if isinstance(support, CSR) else support.costs(P)
-        _cpu_support.support_row_update(*s.arrays, self.a, g, self.reg, f, P, column_sums)
+        arrays = *s.arrays, self.a, g, self.reg
+        _cpu_support.relaxed_row_update(*arrays, 1.0, f, P, row_sums, column_sums)
         self.held = Iterate(f, g, column_sums, float(np.abs(column_sums - self.b).sum()))
         return self.held
 

@@ -13,13 +13,20 @@ from sparsenum.ot.problems.reduction import Reduction, start_of
 from sparsenum.ot.solutions.certify import certify
 from sparsenum.ot.solutions.solution import Solution
 from sparsenum.ot.solutions.unbalanced import penalties, relaxed_solution
-from sparsenum.ot.solvers.annealing.auto import annealed_newton
+from sparsenum.ot.solvers.annealing.auto import annealed_newton, hastened_sinkhorn
 from sparsenum.ot.solvers.monitor import Callback, Monitor
 from sparsenum.ot.solvers.sinkhorn import sinkhorn
 from sparsenum.ot.solvers.sns import sinkhorn_newton_sparse
 
 Method = Literal["auto", "sns", "sns-paper", "sinkhorn"]
 MAX_ITER = {"auto": 1000, "sns": 1000, "sns-paper": 1000, "sinkhorn": 100_000}
+HASTENED = "sinkhorn-newton"  # what POT's doors mean by "sinkhorn": slow sweeps are cut short
+ALGORITHMS: dict[str, Any] = {
+    "auto": annealed_newton,
+    "sns": annealed_newton,
+    "sns-paper": sinkhorn_newton_sparse,
+    HASTENED: hastened_sinkhorn,
+}
 TOL = 1e-9
 
 
@@ -42,14 +49,19 @@ def attempt(
     unbalanced_type: str = "KL",
 ) -> Solution:
     """Do what `solve` does, but leave the warning to the caller: filters are not thread-safe."""
-    method = choice("auto" if method is None else method, "method", MAX_ITER)
+    if method != HASTENED:
+        method = choice("auto" if method is None else method, "method", MAX_ITER)
     kind = value_type(reg_type)
     threads = 1 if n_threads is None else whole(n_threads, "n_threads", lower=1)
     if reg is None:
         raise ValueError("reg must be given; for unregularised transport use POT's ot.emd")
     reg = positive(reg, "reg", "it is the strength of the entropy, in the unit of M")
     tol = positive(TOL if tol is None else tol, "tol", "it bounds the violation of the marginals")
-    limit = MAX_ITER[method] if max_iter is None else whole(max_iter, "max_iter", lower=0)
+    limit = (
+        MAX_ITER.get(method, MAX_ITER["auto"])
+        if max_iter is None
+        else whole(max_iter, "max_iter", lower=0)
+    )
     if time_limit is not None:
         time_limit = positive(time_limit, "time_limit", "it is in seconds")
     monitor = Monitor(tol, limit, time_limit, callback)  # its clock starts here
@@ -73,8 +85,7 @@ def attempt(
     if method == "sinkhorn":
         at = sinkhorn(problem, start, monitor.proceed)
     else:
-        algorithm = sinkhorn_newton_sparse if method == "sns-paper" else annealed_newton
-        at, counts = algorithm(problem, start, monitor)
+        at, counts = ALGORITHMS[method](problem, start, monitor)
         log |= counts
     return feasible(certify(problem, reduction, at.f, at.g, monitor, log, kind))
 

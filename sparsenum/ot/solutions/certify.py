@@ -7,7 +7,7 @@ import numpy as np
 from sparsenum.ot.problems.checks import RegType
 from sparsenum.ot.problems.clouds.points import PointProblem
 from sparsenum.ot.problems.dense import Problem, Vector
-from sparsenum.ot.problems.reduction import Reduction
+from sparsenum.ot.problems.reduction import Costs, Reduction, completed
 from sparsenum.ot.solutions.optimum import Optimum
 from sparsenum.ot.solutions.solution import Solution
 from sparsenum.ot.solvers.monitor import Monitor, Status
@@ -26,26 +26,38 @@ def certify(
     monitor: Monitor,
     log: dict[str, Any],
     reg_type: RegType = "KL",
+    costs: Costs | None = None,
 ) -> Solution:
     """Recompute both marginals and build the result on them."""
-    shift = (g.mean() - f.mean()) / 2  # the gauge in which derivatives of f and g are defined
-    f, g = f + shift, g - shift
+    if not (np.isfinite(f).all() and np.isfinite(g).all()):
+        raise ValueError(
+            f"M and reg must be of sizes that float64 can bring together: got potentials that are "
+            f"no numbers at reg {problem.reg:.3g}; rescale M and reg, or raise reg"
+        )
+    f, g = in_gauge(f, g)
     rows, columns = problem.marginals(f, g)
-    error = float(np.abs(rows - problem.a).sum() + np.abs(columns - problem.b).sum())
-    converged = error <= monitor.tol
-    status = verdict(error, f, g, problem.reg, monitor)
     mass, reg = reduction.mass, problem.reg
+    masses = reduction.masses
+    error = off(rows, columns, masses[0] / mass, masses[1] / mass)
+    # Totals that differ by rounding leave no plan whose error is smaller.
+    met = off(rows, columns, problem.a, problem.b)
+    converged = met <= monitor.tol
+    status = verdict(met, f, g, problem.reg, monitor)
+    inner = f, g
+    if reduction.offsets is not None:
+        f, g = in_gauge(f + reduction.offsets[0], g + reduction.offsets[1])
     half = reg * np.log(mass) / 2
     f, g = f + half, g + half
     # <P, M> + reg sum P log P = f.P1 + g.P'1 because log P = (f + g - M) / reg.
     value = mass * float(rows @ f + columns @ g)
     if reg_type == "KL":
-        logs = rows @ np.log(problem.a * mass) + columns @ np.log(problem.b * mass)
+        logs = rows @ np.log(masses[0]) + columns @ np.log(masses[1])
         value -= mass * reg * float(logs)
     optimum = Optimum(
         problem,
         reduction,
-        (reduction.expand(f, 0, -np.inf), reduction.expand(g, 1, -np.inf)),
+        completed(reduction, f, g, reg, costs or reduction.costs),
+        inner,
         (reduction.expand(mass * rows, 0, 0.0), reduction.expand(mass * columns, 1, 0.0)),
         reg_type,
     )
@@ -63,6 +75,17 @@ def certify(
     )
 
 
+def in_gauge(f: Vector, g: Vector) -> tuple[Vector, Vector]:
+    """Return potentials with equal means, the gauge in which their derivatives are defined."""
+    shift = (g.mean() - f.mean()) / 2
+    return f + shift, g - shift
+
+
+def off(rows: Vector, columns: Vector, a: Vector, b: Vector) -> float:
+    """Return the 1-norm of what both marginals are off."""
+    return float(np.abs(rows - a).sum() + np.abs(columns - b).sum())
+
+
 def verdict(error: float, f: Vector, g: Vector, reg: float, monitor: Monitor) -> Status:
     """Return how a solve ended, now that the error of its potentials is known."""
     if error <= monitor.tol:
@@ -70,8 +93,8 @@ def verdict(error: float, f: Vector, g: Vector, reg: float, monitor: Monitor) ->
     status = monitor.status
     largest = float(np.abs(f).max() + np.abs(g).max())
     rounding = float(np.finfo(np.float64).eps) * largest / reg  # of an entry of the plan, relative
-    # From 1 on no digit of the plan is right, and nothing bounds the error; both may be NaN.
-    at_floor = rounding >= 1.0 or not error >= ROUNDINGS * rounding
+    # From 1 on no digit of the plan is right, and nothing bounds the error.
+    at_floor = rounding >= 1.0 or error < ROUNDINGS * rounding
     if status == "converged" or (status in ("max_iter", "stalled") and at_floor):
         return "precision"
     return status

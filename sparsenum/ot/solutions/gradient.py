@@ -49,8 +49,9 @@ def value_gradient(optimum: Optimum, plan: Matrix) -> Gradient:
     constant = -reg
     if optimum.reg_type == "entropy":
         # At zero mass the slope is minus infinity; what is left there is its finite part.
-        for slope, mass, index in zip((da, db), optimum.masses, reduction.sides, strict=True):
-            slope[index] += reg * np.log(mass)
+        for slope, mass in zip((da, db), (reduction.a, reduction.b), strict=True):
+            some = mass > 0
+            slope[some] += reg * np.log(mass[some])
         constant = reg
     return Gradient(*_balanced(reduction, da, db, constant), plan)
 
@@ -68,7 +69,7 @@ def soft_minima(optimum: Optimum) -> tuple[Vector, Vector]:
     a, b = optimum.masses
     phi[rows] -= reg * np.log(a)
     psi[columns] -= reg * np.log(b)
-    bare, empty = np.flatnonzero(np.isinf(f)), np.flatnonzero(np.isinf(g))
+    bare, empty = optimum.reduction.outside
     phi[bare] = _soft_min(M[np.ix_(bare, columns)] - g[columns], reg)
     psi[empty] = _soft_min(M[np.ix_(rows, empty)].T - f[rows], reg)
     return phi, psi
@@ -97,9 +98,18 @@ def relaxed_gradient(optimum: Optimum, rho: tuple[float, float], plan: Matrix) -
 
 def linear_gradient(optimum: Optimum, plan: Matrix) -> Gradient:
     """Return the derivatives of the transport cost <P, M>, which the plan's own are part of."""
-    M = optimum.cost
-    moved = pullback(optimum, np.where(np.isinf(M), 0.0, M), None, None)
-    return Gradient(moved.a, moved.b, plan + moved.M)
+    M, reduction = optimum.cost, optimum.reduction
+    rows, columns = (
+        np.zeros(n)
+        if reduction.offsets is None
+        else reduction.expand(reduction.offsets[axis], axis, 0.0)
+        for axis, n in enumerate(reduction.shape)
+    )
+    # What offsets cost depends on the masses alone; the plan's part would lose digits to them.
+    level = np.where(np.isinf(M), 0.0, (M - rows[:, None]) - columns)
+    moved = pullback(optimum, level, None, None)
+    sides = _balanced(reduction, moved.a + rows, moved.b + columns, 0.0)
+    return Gradient(*sides, plan + moved.M)
 
 
 def pullback(
@@ -145,7 +155,7 @@ def _one_sided(optimum: Optimum, plan_bar: Matrix, da: Vector, db: Vector) -> No
     phi, psi = soft_minima(optimum)
     f, g = optimum.potentials
     M = optimum.cost
-    bare, empty = np.flatnonzero(np.isinf(f)), np.flatnonzero(np.isinf(g))
+    bare, empty = optimum.reduction.outside
     spread = np.exp((phi[bare, None] + g[columns] - M[np.ix_(bare, columns)]) / reg)
     da[bare] = np.sum(spread * (plan_bar[np.ix_(bare, columns)] - db[columns]), axis=1)
     spread = np.exp((f[rows, None] + psi[empty] - M[np.ix_(rows, empty)]) / reg)

@@ -9,6 +9,7 @@ from sparsenum import _cuda as device
 from sparsenum._device import host, operand
 from sparsenum.ot.problems.checks import RegType, masses, refuse_cost
 from sparsenum.ot.problems.dense import SAMPLE, Vector
+from sparsenum.ot.problems.offsets import EPS, LOST
 from sparsenum.ot.problems.reduction import SENTINEL, Reduction, start_of
 from sparsenum.ot.solutions.certify import certify
 from sparsenum.ot.solutions.solution import Solution
@@ -37,6 +38,7 @@ def device_solution(
     refuse_cost(found.low)
     sides = masses(host(a), "a", cost.shape[0]), masses(host(b), "b", cost.shape[1])
     regular = found.high <= SENTINEL and not found.endless
+    regular &= EPS * max(found.high, -found.low) <= LOST * reg  # no offsets to be taken off
     reduction, left = _reduced(cost, regular, *sides, reg)
     problem = DeviceProblem(left, *reduction.shares, reg)
     start = start_of(potentials, reduction)
@@ -80,7 +82,7 @@ def device_cost(M: Any) -> Any:
 
 def _reduced(cost: Any, regular: bool, a: Vector, b: Vector, reg: float) -> tuple[Reduction, Any]:
     """Return what `Reduction.of` does, with the cost that is left on the device."""
-    if not regular:  # forbidden pairs: what to say of them needs the cost on the host
+    if not regular:  # forbidden pairs, or offsets: what to do needs the cost on the host
         reduction, left = Reduction.of(cost.copy_to_host(), a, b, reg)
         return reduction, device.to_device(left)
     reduction = Reduction.between(a, b, cost)

@@ -29,6 +29,8 @@ class Optimum:
         How the caller's problem relates to it.
     potentials : tuple of ndarray
         f and g of the caller's problem; minus infinity where a mass is zero.
+    inner : tuple of ndarray
+        f and g of `problem`, which differ from these by constants and offsets.
     marginals : tuple of ndarray
         Row and column sums of the caller's plan.
     reg_type : {"KL", "entropy"}
@@ -40,6 +42,7 @@ class Optimum:
     problem: "Problem | PointProblem | DeviceProblem"
     reduction: Reduction
     potentials: tuple[Vector, Vector]
+    inner: tuple[Vector, Vector]
     marginals: tuple[Vector, Vector]
     reg_type: RegType = "KL"
     rho: tuple[float, float] | None = None
@@ -52,7 +55,7 @@ class Optimum:
     @property
     def masses(self) -> tuple[Vector, Vector]:
         """The caller's masses of the rows and columns that have any."""
-        return self.reduction.mass * self.problem.a, self.reduction.mass * self.problem.b
+        return self.reduction.masses
 
     @property
     def cost(self) -> Matrix:
@@ -64,15 +67,26 @@ class Optimum:
 
     def reduced(self) -> tuple[Vector, Vector]:
         """Return the potentials of the problem between rows and columns with mass."""
-        rows, columns = self.reduction.sides
-        f, g = self.potentials[0][rows], self.potentials[1][columns]
-        return f - self.reg * np.log(self.reduction.mass), g
+        return self.inner
 
     def plan(self) -> Matrix:
         """Return the caller's dense plan, in the precision of the cost."""
-        P = self.problem.plan(*self.reduced())
+        f, g = self.inner
+        M = self.reduction.M
+        widened = self.reduction.offsets is not None  # the cost, where offsets were taken off it
+        out = np.empty((f.size, g.size), M.dtype) if M is not None and widened else None
+        P = self.problem.plan(f, g, out)
         P *= self.reduction.mass
         return self.reduction.outer(P)
+
+    def linear_value(self, left_out: float) -> float:
+        """Return the transport cost of the plan, but for a share of the mass."""
+        costs, P = self.entries(left_out)
+        value = self.reduction.mass * float(P @ costs.data)
+        if self.reduction.offsets is not None:
+            parts = zip(self.marginals, self.reduction.sides, self.reduction.offsets, strict=True)
+            value += sum(float(sums[side] @ offsets) for sums, side, offsets in parts)
+        return value
 
     def entries(self, left_out: float) -> tuple[CSR, Vector]:
         """Return costs and masses of the plan's entries, but for a share of the mass."""

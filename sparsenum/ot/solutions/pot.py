@@ -26,7 +26,8 @@ def lazy_plan(optimum: Optimum) -> Any:
         place = np.full(size, -1)
         place[index] = np.arange(index.size)
         places.append(place)
-    f, g = optimum.potentials
+    half = optimum.reg * np.log(reduction.mass) / 2
+    f, g = (reduction.expand(x + half, axis, -np.inf) for axis, x in enumerate(optimum.inner))
 
     def block(i: Any, j: Any) -> Any:
         rows, columns = np.atleast_1d(places[0][i]), np.atleast_1d(places[1][j])

@@ -131,8 +131,7 @@ class Solution:
     @cached_property
     def value_linear(self) -> float:
         """Transport cost ``<P, M>``; an infinite cost counts for nothing where the plan is zero."""
-        costs, P = self._optimum.entries(LEAST)
-        return self._optimum.reduction.mass * float(P @ costs.data)
+        return self._optimum.linear_value(LEAST)
 
     @property
     def lazy_plan(self) -> Any:

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sparsenum._check import positive, real_array
+from sparsenum._check import positive
 from sparsenum.ot.problems.checks import RegType
 from sparsenum.ot.problems.dense import Matrix, Problem, Vector
-from sparsenum.ot.problems.reduction import Reduction
+from sparsenum.ot.problems.offsets import EPS, LOST, Offsets
+from sparsenum.ot.problems.reduction import Reduction, completed, start_of
 from sparsenum.ot.solutions.certify import verdict
 from sparsenum.ot.solutions.optimum import Optimum
 from sparsenum.ot.solutions.solution import Solution
@@ -18,6 +19,9 @@ from sparsenum.ot.solvers.annealing.unbalanced import annealed_relaxed, violatio
 from sparsenum.ot.solvers.monitor import Monitor
 
 Penalties = tuple[float, float]
+
+FAINT = 100.0  # logarithm of the mass of a plan that is worth being kept from underflow
+MOST = math.log(float(np.finfo(np.float64).max)) - 1.0
 
 
 def penalties(unbalanced: Any, unbalanced_type: str) -> Penalties | None:
@@ -56,35 +60,45 @@ def relaxed_solution(
 
     The entropy is the divergence from ab' of a problem whose cost has reg log(ab') added.
     """
-    if method not in ("auto", "sns"):
+    if method in ("sinkhorn", "sns-paper"):
         raise ValueError(f"method must be 'auto' where unbalanced is given: got {method!r}")
-    reduction, own = Reduction.relaxed(M, a, b, reg, rho)
+    reduction, own = Reduction.relaxed(M, a, b, reg, rho, reg_type == "entropy")
     mass_a, mass_b = reduction.masses
-    cost = own
-    if reg_type == "entropy":
-        cost = own + reg * np.log(np.outer(mass_a, mass_b))
+    log_a, log_b = reg * np.log(mass_a), reg * np.log(mass_b)
+    cost = own if reg_type == "KL" else own + (log_a[:, None] + log_b)
+    offsets, shift, shrunk = balanced_offsets(cost, mass_a, mass_b, reg, rho)
+    if offsets is not None:
+        cost = (cost - offsets[0][:, None]) - offsets[1]
+        own = cost if reg_type == "KL" else (own - offsets[0][:, None]) - offsets[1]
     problem = Problem(cost, mass_a, mass_b, reg, n_threads)
-    psi = _start(potentials_init, reduction, reg * np.log(problem.b))
+    psi = start_of(potentials_init, reduction)
+    if psi.any():
+        psi = psi - shift[1] - (log_b if reg_type == "KL" else 0.0)
     f, g, counts = annealed_relaxed(problem, rho, psi, monitor)
 
-    error, row_sums, column_sums = violation(problem, rho, f, g)
+    error, log_mass, row_sums, column_sums = violation(problem, rho, f, g)
     converged = error <= monitor.tol
     status = verdict(error, f, g, reg, monitor)
-    mass = float(row_sums.sum())
-    reduction = replace(reduction, mass=mass)
+    mass = held_mass(log_mass - shrunk)
+    row_sums, column_sums = mass * row_sums, mass * column_sums
+    reduction = replace(reduction, mass=mass, offsets=offsets)
     marginals = reduction.expand(row_sums, 0, 0.0), reduction.expand(column_sums, 1, 0.0)
+    phi, psi = f - log_a + shift[0], g - log_b + shift[1]
     # <P, M> + reg sum P log(P/ab') = phi.P1 + psi.P'1, since log(P/ab') = (phi + psi - M) / reg
-    phi, psi = f - reg * np.log(problem.a), g - reg * np.log(problem.b)
     value = float(row_sums @ phi + column_sums @ psi) - reg * mass
     if reg_type == "KL":
         value += reg * float(a.sum() * b.sum())
+        inner = f - reg * log_mass, g
+        f, g = phi + log_a, psi + log_b
     else:  # the potentials of the caller's cost
+        inner = f - log_a - reg * log_mass, g - log_b
         f, g = phi, psi
     value += divergence(marginals[0], a, rho[0]) + divergence(marginals[1], b, rho[1])
     optimum = Optimum(
-        Problem(own, problem.a, problem.b, reg, n_threads),
+        Problem(own, mass_a, mass_b, reg, n_threads),
         reduction,
-        (reduction.expand(f, 0, -np.inf), reduction.expand(g, 1, -np.inf)),
+        followed(reduction, f, g, reg, rho, reg_type),
+        inner,
         marginals,
         reg_type,
         rho,
@@ -104,6 +118,57 @@ def relaxed_solution(
     )
 
 
+def balanced_offsets(
+    cost: Matrix, a: Vector, b: Vector, reg: float, rho: Penalties
+) -> tuple[Offsets | None, tuple[Any, Any], float]:
+    """Return what to take off a cost, how that shifts phi and psi, and what it shrinks the mass by.
+
+    A constant c on all costs shrinks the plan by c / (reg + rho_a + rho_b) in its logarithm, and
+    shifts the potentials by rho times that; where a marginal is exact its potential takes each
+    row's or column's own constant instead. Nothing is taken off, and the offsets are None, where
+    the mass is far from underflow and no digits are to be gained.
+    """
+    exact = [math.isinf(x) for x in rho]
+    if any(exact):
+        least = cost.min(axis=exact.index(False)).astype(np.float64)
+        if EPS * float(np.abs(least).max()) <= LOST * reg:
+            return None, (0.0, 0.0), 0.0
+        zeros = np.zeros(a.size if exact[1] else b.size)
+        shift = (zeros, least) if exact[1] else (least, zeros)
+        return shift, shift, 0.0
+    strength = reg + rho[0] + rho[1]
+    # The logarithm of the mass that a pair would have without all the others, times the strength.
+    worth = (rho[0] + reg) * np.log(a)[:, None] + (rho[1] + reg) * np.log(b) - cost
+    c = -float(worth.max())
+    if abs(c) <= FAINT * strength and EPS * float(np.abs(cost).min()) <= LOST * reg:
+        return None, (0.0, 0.0), 0.0
+    shrunk = c / strength
+    return (np.full(a.size, c), np.zeros(b.size)), (rho[0] * shrunk, rho[1] * shrunk), shrunk
+
+
+def held_mass(log_mass: float) -> float:
+    """Return the mass of a plan, zero where that is all float64 can say."""
+    if log_mass > MOST:
+        raise ValueError(
+            f"M must not be so negative that float64 cannot hold the mass of the plan: got "
+            f"e^{log_mass:.0f}; raise M, unbalanced or reg"
+        )
+    return math.exp(log_mass)
+
+
+def followed(
+    reduction: Reduction, f: Vector, g: Vector, reg: float, rho: Penalties, reg_type: RegType
+) -> tuple[Vector, Vector]:
+    """Return the caller's potentials at full length, also of what was left out of the solve."""
+    pair = completed(reduction, f, g, reg, reduction.costs)
+    sides = zip(pair, reduction.left_out, (reduction.a, reduction.b), rho, strict=True)
+    for potential, some, mass, penalty in sides:
+        kappa = 1.0 / (1.0 + reg / penalty)
+        own = reg * np.log(mass[some]) if reg_type == "KL" else 0.0
+        potential[some] = own + kappa * (potential[some] - own)
+    return pair
+
+
 def divergence(sums: Vector, mass: Vector, rho: float) -> float:
     """Return rho KL(sums | mass) with its mass terms; zero if rho is inf, where they are equal."""
     if math.isinf(rho):
@@ -111,18 +176,3 @@ def divergence(sums: Vector, mass: Vector, rho: float) -> float:
     some = sums > 0
     logs = sums[some] @ np.log(sums[some] / mass[some])
     return rho * float(logs - sums.sum() + mass.sum())
-
-
-def _start(
-    potentials: tuple[ArrayLike, ArrayLike] | None, reduction: Reduction, reg_log_b: Vector
-) -> Vector:
-    """Return the start of psi; phi follows from it."""
-    if potentials is None:
-        return np.zeros(reduction.columns.size)
-    f, g = (real_array(x, "potentials_init", 1) for x in potentials)
-    if (f.size, g.size) != reduction.shape:
-        raise ValueError(
-            f"potentials_init must have lengths {reduction.shape}: got ({f.size}, {g.size})"
-        )
-    psi = g[reduction.columns] - reg_log_b
-    return np.where(np.isfinite(psi), psi, 0.0)

@@ -67,7 +67,7 @@ def column_sums(M, f, g, reg, parts):
     for j in range(cuda.grid(2)[0], m, cuda.gridsize(2)[0]):
         total = 0.0
         for i in range(first, min(first + share, n)):
-            total += math.exp((f[i] + g[j] - M[i, j]) / reg)
+            total += math.exp(min((f[i] + g[j] - M[i, j]) / reg, 0.0))
         parts[cuda.blockIdx.y, j] = total
 
 
@@ -91,7 +91,7 @@ def row_sums(M, f, g, reg, sums):
     for i in range(cuda.grid(1) // LANES, M.shape[0], cuda.gridsize(1) // LANES):
         total = 0.0
         for j in range(lane, M.shape[1], LANES):
-            total += math.exp((f[i] + g[j] - M[i, j]) / reg)
+            total += math.exp(min((f[i] + g[j] - M[i, j]) / reg, 0.0))
         total = lane_sum(total)
         if lane == 0:
             sums[i] = total
@@ -231,7 +231,8 @@ def scaled_plan(indptr, indices, entries, a, f, g, reg):
     for i in range(cuda.grid(1) // LANES, a.size, cuda.gridsize(1) // LANES):
         root = math.sqrt(a[i])
         for p in range(np.int64(indptr[i]) + lane, np.int64(indptr[i + 1]), LANES):
-            entries[p] = math.exp((f[i] + g[indices[p]] - entries[p]) / reg) / root
+            x = (f[i] + g[indices[p]] - entries[p]) / reg
+            entries[p] = math.exp(min(x, 0.0)) / root
 
 
 @kernel(
@@ -243,7 +244,7 @@ def plan(M, f, g, reg, mass, P):
     lane = cuda.threadIdx.x % LANES
     for i in range(cuda.grid(1) // LANES, M.shape[0], cuda.gridsize(1) // LANES):
         for j in range(lane, M.shape[1], LANES):
-            P[i, j] = mass * math.exp((f[i] + g[j] - M[i, j]) / reg)
+            P[i, j] = mass * math.exp(min((f[i] + g[j] - M[i, j]) / reg, 0.0))
 
 
 @kernel("f8[:,::1], f8[:,::1]", "f4[:,::1], f8[:,::1]")

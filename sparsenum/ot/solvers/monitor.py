@@ -73,7 +73,9 @@ class Monitor:
         self.errors.append(error)
         self.seconds.append(elapsed)
         n_iter = len(self.errors) - 1
-        if self.callback is not None and self.callback(Step(n_iter, error, elapsed)):
+        if not math.isfinite(error):
+            self.status = "precision"
+        elif self.callback is not None and self.callback(Step(n_iter, error, elapsed)):
             self.status = "stopped"
         elif self.time_limit is not None and elapsed + ahead > self.time_limit:
             self.status = "time_limit"

@@ -27,7 +27,7 @@ def assess(M, a, b, reg, f, g, sums):
         for i in range(n):
             total = 0.0
             for j in range(m):
-                x = (f[k, i] + g[k, j] - M[k, i, j]) / reg[k]
+                x = min((f[k, i] + g[k, j] - M[k, i, j]) / reg[k], 0.0)
                 row[j] = exp_or_zero_v1(x)
                 total += row[j]
                 linear += row[j] * M[k, i, j] if row[j] > 0.0 else 0.0
@@ -51,4 +51,5 @@ def plans(M, f, g, reg, mass, P):
     for k in range(B):
         for i in range(n):
             for j in range(m):
-                P[k, i, j] = mass[k] * exp_or_zero_v1((f[k, i] + g[k, j] - M[k, i, j]) / reg[k])
+                x = (f[k, i] + g[k, j] - M[k, i, j]) / reg[k]
+                P[k, i, j] = mass[k] * exp_or_zero_v1(min(x, 0.0))

@@ -65,7 +65,7 @@ def assess(M, a, b, reg, f, g, sums):
         for i in range(cuda.threadIdx.x // LANES, n, cuda.blockDim.x // LANES):
             total = 0.0
             for j in range(lane, m, LANES):
-                x = (f[k, i] + g[k, j] - M[k, i, j]) / reg[k]
+                x = min((f[k, i] + g[k, j] - M[k, i, j]) / reg[k], 0.0)
                 p = math.exp(x)
                 if p > 0.0:
                     total += p
@@ -79,7 +79,7 @@ def assess(M, a, b, reg, f, g, sums):
         for j in range(cuda.threadIdx.x, m, cuda.blockDim.x):
             total = 0.0
             for i in range(n):
-                total += math.exp((f[k, i] + g[k, j] - M[k, i, j]) / reg[k])
+                total += math.exp(min((f[k, i] + g[k, j] - M[k, i, j]) / reg[k], 0.0))
             error += abs(total - b[k, j])
             reference += total * math.log(b[k, j]) if b[k, j] > 0.0 else 0.0
         error, mass, linear = block_sum(error), block_sum(mass), block_sum(linear)
@@ -99,4 +99,4 @@ def plans(M, f, g, reg, mass, P):
     for row in range(cuda.grid(1) // LANES, M.shape[0] * n, cuda.gridsize(1) // LANES):
         k, i = row // n, row % n
         for j in range(cuda.threadIdx.x % LANES, m, LANES):
-            P[k, i, j] = mass[k] * math.exp((f[k, i] + g[k, j] - M[k, i, j]) / reg[k])
+            P[k, i, j] = mass[k] * math.exp(min((f[k, i] + g[k, j] - M[k, i, j]) / reg[k], 0.0))

@@ -9,6 +9,7 @@ from sparsenum import _cuda as device
 from sparsenum._check import real_array
 from sparsenum._device import host, lives_on_cuda, operand
 from sparsenum.ot.problems.dense import Vector
+from sparsenum.ot.problems.offsets import Offsets
 from sparsenum.ot.problems.reduction import BEYOND, SENTINEL
 from sparsenum.ot.solutions.on_cuda import TYPES
 from sparsenum.ot.solvers.monitor import GOAL
@@ -42,6 +43,7 @@ class DevicePasses:
 
     def __init__(self, M: Any, a: Vector, b: Vector, reg: Vector) -> None:
         self.in_kind = lives_on_cuda(M)
+        self.offsets: Offsets | None = None
         self.M = device.to_device(M)
         self._sides = device.to_device(a), device.to_device(b)
         self._reg = device.to_device(reg)
@@ -59,6 +61,9 @@ class DevicePasses:
         _cuda_passes.find_sound[self._blocks](self.M, *self._sides, self._forbidden, sound)
         found: NDArray[np.bool_] = sound.copy_to_host() > 0.0
         return found
+
+    def level(self) -> None:
+        """Leave costs on the device as they are."""
 
     def solve(
         self, tol: float, most: int, f: Vector, g: Vector, sweeps: Vector, steps: Vector

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sparsenum._device import Device
 from sparsenum._threads import by_rows
 from sparsenum.ot.problems.dense import Vector
+from sparsenum.ot.problems.offsets import EPS, LOST, Offsets, levelled
 from sparsenum.ot.problems.reduction import forbidding
 from sparsenum.ot.stacks import _cpu, _cpu_passes
 
@@ -18,12 +19,16 @@ class Passes(Protocol):
     """What is computed on all problems of a stack at once, wherever the costs are."""
 
     M: Any
+    offsets: Offsets | None  # what was taken off the rows and columns of the costs
 
     def cost(self, k: int) -> NDArray[Any]:
         """Return one cost on the host."""
 
     def sound(self) -> NDArray[np.bool_]:
         """Return which costs `solve` would take."""
+
+    def level(self) -> None:
+        """Take offsets off the rows and columns of costs where potentials would lose digits."""
 
     def solve(
         self, tol: float, most: int, f: Vector, g: Vector, sweeps: Vector, steps: Vector
@@ -43,20 +48,44 @@ class HostPasses:
     def __init__(
         self, M: NDArray[np.float64], a: Vector, b: Vector, reg: Vector, threads: int
     ) -> None:
+        self.given = M
         self.M: NDArray[np.float64] = forbidding(M, reg[:, None, None])
         self.problems = self.M, a, b, reg
         self.threads = threads
+        self.offsets: Offsets | None = None
 
     def cost(self, k: int) -> NDArray[Any]:
-        """Return one cost."""
-        cost: NDArray[Any] = self.M[k]
+        """Return one cost, as it was given."""
+        cost: NDArray[Any] = self.given[k]
         return cost
 
     def sound(self) -> NDArray[np.bool_]:
-        """Return which costs hold numbers, or plus infinity."""
+        """Return which costs hold numbers, and one that is not infinite for each mass."""
+        _, a, b, _ = self.problems
         with np.errstate(all="ignore"):
-            sound: NDArray[np.bool_] = np.isfinite(self.M.min(axis=(1, 2)))
+            least = self.M.min(axis=2)
+            sound: NDArray[np.bool_] = np.isfinite(least.min(axis=1))
+            if self.M.max() == np.inf:
+                sound &= ~((least == np.inf) & (a > 0)).any(axis=1)
+                sound &= ~((self.M.min(axis=1) == np.inf) & (b > 0)).any(axis=1)
         return sound
+
+    def level(self) -> None:
+        """Take offsets off the rows and columns of costs where potentials would lose digits."""
+        M, _, _, reg = self.problems
+        low = M.min(axis=(1, 2))
+        high = M.max(axis=(1, 2), where=np.inf > M, initial=-np.inf)
+        large = np.flatnonzero(EPS * np.maximum(high, -low) > LOST * reg)
+        found = {k: levelled(M[k], reg[k]) for k in large.tolist()}
+        found = {k: pair for k, pair in found.items() if pair[1] is not None}
+        if not found:
+            return
+        self.M, self.offsets = M.copy(), (np.zeros(M.shape[:2]), np.zeros(M.shape[::2]))
+        for k, (cost, offsets) in found.items():
+            self.M[k] = cost
+            for out, x in zip(self.offsets, offsets or (), strict=True):
+                out[k] = x
+        self.problems = self.M, *self.problems[1:]
 
     def solve(
         self, tol: float, most: int, f: Vector, g: Vector, sweeps: Vector, steps: Vector

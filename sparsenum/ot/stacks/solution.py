@@ -62,6 +62,8 @@ class BatchSolution:
         converged = error <= stack.tol
         stack.status[converged] = "converged"
         stack.status[~converged & (stack.status == "converged")] = "precision"
+        for x, share in zip(stack.passes.offsets or (), stack.shares, strict=False):
+            linear = linear + (x * share).sum(axis=1)
         log_mass = np.log(stack.mass)
         # With P the plan at mass one and s the mass: sP log sP, and sP log (sP / (sa sb)).
         regulariser = (
@@ -70,10 +72,10 @@ class BatchSolution:
             else entropy - reference - total * log_mass
         )
         return cls(
-            potentials=stack.in_gauge(),
+            potentials=stack.potentials(),
             value=stack.mass * (linear + stack.reg * regulariser),
             value_linear=stack.mass * linear,
-            marginal_error=error.copy(),
+            marginal_error=error + stack.unavoidable,
             converged=converged,
             status=stack.status,
             n_iter=stack.sweeps + stack.newton,
@@ -102,7 +104,7 @@ class BatchSolution:
         reg = float(stack.reg[k])
         reduction, cost = Reduction.of(stack.passes.cost(k), *sides, reg)
         problem = Problem(cost, *reduction.shares, reg)
-        f, g = stack.f[k][reduction.rows], stack.g[k][reduction.columns]
+        f, g = stack.inner(k, reduction)
         monitor = Monitor(stack.tol, stack.limit, status=self.status[k].item())
         monitor.tick(self.marginal_error[k])
         log = {"method": "auto", "tol": stack.tol, "newton": int(stack.newton[k])}

@@ -9,6 +9,7 @@ from sparsenum._device import Device
 from sparsenum._threads import by_rows
 from sparsenum.ot.problems.checks import MASS_MISMATCH
 from sparsenum.ot.problems.dense import Vector
+from sparsenum.ot.problems.reduction import LEAST, Reduction, completed
 from sparsenum.ot.solutions.attempt import attempt
 from sparsenum.ot.stacks.passes import PASSES, passes_over
 
@@ -33,10 +34,13 @@ class Stack:
         B, n, m = M.shape
         self.a, self.b, self.reg, self.tol, self.limit = a, b, reg, tol, limit
         self.device, self.threads = device, threads if device == "cpu" else 1
-        self.mass = a.sum(axis=1)
         with np.errstate(all="ignore"):  # what is not sound is refused before it is used
-            shares = a / self.mass[:, None], b / b.sum(axis=1)[:, None]
-        self.passes = passes_over(M, *shares, reg, device, threads)
+            self.mass = a.sum(axis=1)
+            x, y = a / self.mass[:, None], b / b.sum(axis=1)[:, None]
+            self.shares = np.where(x >= LEAST, x, 0.0), np.where(y >= LEAST, y, 0.0)
+            # A relative difference of totals is an error that no plan is without.
+            self.unavoidable = np.abs(1.0 - b.sum(axis=1) / self.mass)
+        self.passes = passes_over(M, *self.shares, reg, device, threads)
         self.f, self.g = np.empty((B, n)), np.empty((B, m))
         self.sums = np.empty((B, len(SUMS)))
         self.sweeps, self.newton = np.zeros(B, np.int64), np.zeros(B, np.int64)
@@ -45,8 +49,8 @@ class Stack:
 
     def refuse_the_unsound(self) -> None:
         """Raise for the first problem that `solve` would refuse, with what it says."""
-        totals = self.mass, self.b.sum(axis=1)
         with np.errstate(all="ignore"):
+            totals = self.mass, self.b.sum(axis=1)
             sound = self.passes.sound() & (self.reg > 0) & np.isfinite(self.reg)
             for x, total in zip((self.a, self.b), totals, strict=True):
                 sound &= (x >= 0).all(axis=1) & (total > 0) & np.isfinite(total)
@@ -56,6 +60,7 @@ class Stack:
 
     def solve(self) -> None:
         """Solve all problems: small ones by one kernel, what is left one by one."""
+        self.passes.level()
         potentials = self.f, self.g
         left = np.arange(len(self.f))
         if self.f.shape[1] * self.g.shape[1] <= SMALL:
@@ -86,9 +91,33 @@ class Stack:
         self.status[k] = found.status
         self.single[k] = True
 
-    def in_gauge(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def potentials(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the caller's potentials, whose means are equal where there is mass."""
-        f, g = (x + (self.reg * np.log(self.mass) / 2)[:, None] for x in (self.f, self.g))
-        means = (np.mean(x, axis=1, where=np.isfinite(x), keepdims=True) for x in (f, g))
+        half = (self.reg * np.log(self.mass) / 2)[:, None]
+        offsets = self.passes.offsets or (0.0, 0.0)
+        f, g = (x + half + y for x, y in zip((self.f, self.g), offsets, strict=True))
+        means = (
+            np.mean(x, axis=1, where=share > 0, keepdims=True)
+            for x, share in zip((f, g), self.shares, strict=True)
+        )
         shift = (next(means) - next(means)) / 2
-        return f - shift, g + shift
+        f, g = f - shift, g + shift
+        little = [
+            ((x > 0) & (share == 0)).any(axis=1)
+            for x, share in zip((self.a, self.b), self.shares, strict=True)
+        ]
+        for k in np.flatnonzero(little[0] | little[1]).tolist():
+            reduction = Reduction.between(self.a[k], self.b[k], self.passes.cost(k))
+            x, y = (z[k][side] for z, side in zip((f, g), reduction.sides, strict=True))
+            f[k], g[k] = completed(reduction, x, y, float(self.reg[k]), reduction.costs)
+        return f, g
+
+    def inner(self, k: int, reduction: Reduction) -> tuple[Vector, Vector]:
+        """Return the potentials of one problem after a reduction of the caller's."""
+        pair = []
+        for axis, x in enumerate((self.f, self.g)):
+            ours, theirs = self.passes.offsets, reduction.offsets
+            side = reduction.sides[axis]
+            ahead = ours[axis][k][side] if ours else np.zeros(side.size)
+            pair.append(x[k][side] + (ahead - theirs[axis] if theirs else ahead))
+        return pair[0], pair[1]

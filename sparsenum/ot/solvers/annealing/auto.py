@@ -78,6 +78,14 @@ def annealed_newton(
     return _finished(problem, problem.iterate(at.g), monitor, counts)
 
 
+def hastened_sinkhorn(
+    problem: Problem, g: Vector, monitor: Monitor
+) -> tuple[Iterate, dict[str, int]]:
+    """Sweep at the target as Sinkhorn's method does; go over to Newton's where that is slow."""
+    at = _while_fast(problem, g, monitor, PLAIN_SWEEPS)
+    return annealed_newton(problem, at.g, monitor) if monitor.wants_more() else (at, {})
+
+
 def sweeps_needed(probe: Stage, tol: float) -> float:
     """Predict from a probe how many more sweeps Sinkhorn's method needs."""
     last, before = probe.errors[-1], probe.errors[-2] if len(probe.errors) > 1 else 1.0

@@ -33,6 +33,9 @@ SPARSE = 0.28  # density from which a level has Newton steps, too
 LEVEL_GOAL, TAIL_GOAL = 2e-3, 1e-4  # errors at which a level, and a coarse support, are left
 LEVEL_STEPS, LEVEL_ROUNDS, TARGET_ROUNDS = 12, 10, 60
 STRAYED = 100.0  # reg by which potentials may move on one support: it may mislead by then
+DEAR = 1e3  # cost, in units of the penalties, that nobody pays
+TINY = float(np.finfo(np.float64).tiny)
+MOST, MISSED = 700.0, 1e300  # logarithms beyond which, and an error from which, all is said
 NEAR = 0.02  # error of a given start from which there is nothing to anneal
 
 
@@ -105,13 +108,14 @@ class Relaxed:
         _cpu_support.relaxed_row_update(
             *s.arrays, self.a, g, self.reg, self.kappa_a, f, P, rows, columns
         )
-        wanted, mass = held(self.b, psi, self.rho_b), float(rows.sum())
-        value = (
-            conjugate(self.a, f - self.reg * np.log(self.a), self.rho_a)
-            + conjugate(self.b, psi, self.rho_b)
-            - self.reg * mass
-        )
-        error = float(np.abs(columns - wanted).sum()) / mass
+        with np.errstate(over="ignore", invalid="ignore"):  # far from the solution
+            wanted, mass = held(self.b, psi, self.rho_b), float(rows.sum())
+            value = (
+                conjugate(self.a, f - self.reg * np.log(self.a), self.rho_a)
+                + conjugate(self.b, psi, self.rho_b)
+                - self.reg * mass
+            )
+            error = float(np.abs(columns - wanted).sum()) / max(mass, TINY)
         return Point(f, g, rows, columns, wanted, error, value, P)
 
     def sweep(self, at: Point) -> Point:
@@ -122,10 +126,12 @@ class Relaxed:
         .. [1] Sejourne, Vialard, Peyre, "Faster Unbalanced Optimal Transport: Translation
            Invariant Sinkhorn and 1-D Frank-Wolfe", AISTATS 2022.
         """
-        missing = np.log(np.maximum(at.columns, UNDERFLOW) / self.b)
+        log_b = np.log(self.b)
+        missing = np.log(np.maximum(at.columns, UNDERFLOW)) - log_b
         psi = self.kappa_b * (self.psi(at) - self.reg * missing)
-        surplus = float(at.rows.sum() / held(self.b, psi, self.rho_b).sum())
-        return self.point(psi - math.log(surplus) / (1.0 / self.rho_a + 1.0 / self.rho_b))
+        wanted = log_sum(np.log(self.a) - self.phi(at) / self.rho_a)
+        surplus = wanted - log_sum(log_b - psi / self.rho_b)
+        return self.point(psi - surplus / (1.0 / self.rho_a + 1.0 / self.rho_b))
 
 
 def held(mass: Vector, potential: Vector, rho: float) -> Vector:
@@ -201,9 +207,9 @@ class Descent:
         view, at = self.view, self.at
         phi, psi = view.phi(at), view.psi(at)
         total = float(max(view.a.sum(), view.b.sum(), 1.0))
-        row_slack = reg * width + view.reg * np.log(view.a * total / at.rows)
-        short = np.maximum(at.columns, UNDERFLOW)
-        column_slack = reg * width + view.reg * np.log(view.b * total / short)
+        row_slack = reg * width + view.reg * (math.log(total) + phi / view.rho_a)
+        short = np.log(view.b) - np.log(np.maximum(at.columns, UNDERFLOW))
+        column_slack = reg * width + view.reg * (math.log(total) + short)
         support = gather(self.problem.M, phi, psi, row_slack, column_slack)
         self.move(support, reg)
 
@@ -251,6 +257,8 @@ def annealed_relaxed(
     """
     M, target, tol = problem.M, problem.reg, monitor.tol
     spread = float(np.ptp(M[np.isfinite(M)]))
+    # Whoever would pay more goes without, so costs far above the penalties need no annealing.
+    spread = min(spread, DEAR * (target + sum(x for x in rho if not math.isinf(x))))
     descent, first = Descent(problem, rho, monitor), max(target, START * spread)
     descent.begin(psi, target if psi.any() else first)
     if not (psi.any() and descent.at.error < NEAR):
@@ -267,12 +275,13 @@ def annealed_relaxed(
         descent.finish()
         if monitor.status == "converged":
             if violation(problem, rho, descent.at.f, descent.at.g)[0] <= tol:
-                break
+                counts = descent.pace.counts() | {"support": descent.view.support.nnz}
+                return descent.at.f, descent.at.g, counts
             monitor.status = "max_iter"  # what the support left out matters after all: go on
     if monitor.wants_more():
         monitor.status = "stalled"
     counts = descent.pace.counts() | {"support": descent.view.support.nnz}
-    return descent.at.f, descent.at.g, counts
+    return *eliminated(problem, rho, descent.view.psi(descent.at)), counts
 
 
 def _lower(descent: Descent, reg: float) -> None:
@@ -293,13 +302,44 @@ def _lower(descent: Descent, reg: float) -> None:
 
 def violation(
     problem: Problem, rho: tuple[float, float], f: Vector, g: Vector
-) -> tuple[float, Vector, Vector]:
-    """Return by how much the sums of the whole plan miss what is wanted of them, and the sums."""
-    wanted_rows = held(problem.a, f - problem.reg * np.log(problem.a), rho[0])
-    wanted_columns = held(problem.b, g - problem.reg * np.log(problem.b), rho[1])
-    scale = float(wanted_rows.sum())  # the kernel expects entries below one
-    rows, columns = problem.marginals(f - problem.reg * math.log(scale), g)
-    with np.errstate(over="ignore", invalid="ignore"):  # where a support misled
-        rows, columns = scale * rows, scale * columns
-        off = np.abs(rows - wanted_rows).sum() + np.abs(columns - wanted_columns).sum()
-        return float(off / rows.sum()), rows, columns
+) -> tuple[float, float, Vector, Vector]:
+    """Return by how much the sums of the whole plan miss what is wanted of them, and the sums.
+
+    All is relative to a mass whose logarithm comes second, for the mass itself may underflow.
+    """
+    reg = problem.reg
+    logs = [
+        np.log(mass) - (x - reg * np.log(mass)) / penalty
+        for mass, x, penalty in zip((problem.a, problem.b), (f, g), rho, strict=True)
+    ]
+    scale = log_sum(logs[0])
+    rows, columns = problem.marginals(f - reg * scale, g)
+    total = float(rows.sum())
+    wanted = (np.exp(np.minimum(x - scale, MOST)) for x in logs)
+    off = sum(float(np.abs(x - y).sum()) for x, y in zip((rows, columns), wanted, strict=True))
+    if not total > 0.0:
+        return MISSED, scale, rows, columns
+    return min(off / total, MISSED), scale + math.log(total), rows / total, columns / total
+
+
+def log_sum(logs: Vector) -> float:
+    """Return the logarithm of the sum of numbers given by theirs."""
+    top = float(logs.max())
+    return top + math.log(float(np.exp(logs - top).sum()))
+
+
+def eliminated(problem: Problem, rho: tuple[float, float], psi: Vector) -> tuple[Vector, Vector]:
+    """Return f and g at which the rows of the whole plan are what is wanted of them.
+
+    Before that mass is moved between the potentials until both sides want the same.
+    """
+    reg, log_a, log_b = problem.reg, np.log(problem.a), np.log(problem.b)
+    kappa = 1.0 / (1.0 + reg / rho[0])
+
+    def followed(psi: Vector) -> Vector:
+        lacking = log_a - problem.iterate(psi + reg * log_b).f / reg
+        return -kappa * reg * lacking
+
+    surplus = log_sum(log_a - followed(psi) / rho[0]) - log_sum(log_b - psi / rho[1])
+    psi = psi - surplus / (1.0 / rho[0] + 1.0 / rho[1])
+    return followed(psi) + reg * log_a, psi + reg * log_b

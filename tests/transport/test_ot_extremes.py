@@ -1,0 +1,279 @@
+"""Transport of numbers at the edges: masses next to zero, sentinels, offsets, totals, tiny reg."""
+
+import naive
+import numpy as np
+import pytest
+
+from sparsenum import ot
+
+METHODS = ["auto", "sns-paper", "sinkhorn"]
+RNG = np.random.default_rng(11)
+C = RNG.random((6, 5))
+LITTLE = np.array([1e-300, 0.2, 0.2, 0.2, 0.2, 0.2])
+NONE = np.where(LITTLE < 0.1, 0.0, LITTLE)
+SIZES = [1e4, 1e9, 1e20, 1e29]
+
+
+def assert_close(x, y, atol=1e-8):
+    np.testing.assert_allclose(x, y, rtol=0, atol=atol)
+
+
+def soft_minimum(M, g, mass, reg):
+    """The potential at which a row of the plan sums to its mass, by the formula."""
+    return (
+        reg * np.log(mass)
+        + np.min(M - g)
+        - reg * np.log(np.exp((np.min(M - g) - M + g) / reg).sum())
+    )
+
+
+# Masses that cannot matter
+
+
+@pytest.mark.parametrize("method", ["sns", "sinkhorn", "sinkhorn_log", "sinkhorn_stabilized"])
+def test_a_mass_next_to_nothing_does_not_ruin_the_cost(method):
+    cost = ot.sinkhorn2([1, 1e-290], [0.5, 0.5], [[0.0, 1], [1, 0]], 1.0, method=method)
+    assert cost == pytest.approx(0.5, abs=1e-9)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("little", [1e-320, 1e-300, 1e-262, 1e-199, 1e-150, 1e-60])
+def test_little_masses_are_as_none_and_have_potentials(method, little):
+    a = np.where(NONE > 0, NONE, little)
+    result, without = (ot.solve(C, x, None, 0.1, method=method) for x in (a, NONE))
+    assert result.converged
+    assert result.value == pytest.approx(without.value, abs=1e-8)
+    assert_close(result.plan, without.plan, 1e-9)
+    f, g = result.potentials
+    assert f[0] == pytest.approx(soft_minimum(C[0], g, little, 0.1), abs=1e-7)
+
+
+def test_little_masses_of_columns_are_as_none():
+    without = ot.solve(C.T, None, NONE, 0.1)
+    result = ot.solve(C.T, None, LITTLE, 0.1)
+    assert result.value == pytest.approx(without.value, abs=1e-9)
+    assert np.isfinite(result.potentials[1]).all()
+    for of in ("value", "value_linear"):
+        assert_close(result.gradient(of).b, without.gradient(of).b, 1e-7)
+
+
+def test_narrow_gaussians_are_solved():
+    x = np.arange(100.0)
+    M = (x[:, None] - x) ** 2 / 99**2
+    for centre, width in ((20, 1.0), (10, 1.2), (5, 1.9)):
+        a = np.exp(-((x - centre) ** 2) / (2 * width**2))
+        b = np.exp(-((x - 75) ** 2) / (2 * (width + 0.3) ** 2))
+        a, b = a / a.sum(), b / b.sum()
+        assert min(a.min(), b.min()) < 1e-261
+        some = np.ix_(a > 1e-40, b > 1e-40)
+        P, _, _ = naive.entropic_plan(M[some], a[a > 1e-40], b[b > 1e-40], 0.05, tol=1e-12)
+        cost = ot.sinkhorn2(a, b, M, 0.05)
+        assert cost == pytest.approx(float((P * M[some]).sum()), abs=1e-9)
+
+
+def test_lazy_clouds_leave_little_masses_out():
+    X, Y = RNG.random((40, 2)), RNG.random((30, 2))
+    a = np.full(40, 1 / 39)
+    a[7] = 1e-290
+    lazy = ot.solve_sample(X, Y, a, None, reg=0.1, lazy=True)
+    result = ot.solve_sample(X, Y, a, None, reg=0.1)
+    assert lazy.value == pytest.approx(result.value, abs=1e-8)
+    assert_close(lazy.potentials[0], result.potentials[0], 1e-6)
+    assert_close(np.asarray(lazy.lazy_plan[:]), result.plan, 1e-8)
+
+
+def test_batches_leave_little_masses_out():
+    batch = ot.solve_batch(np.stack([C, C]), 0.1, np.stack([LITTLE, NONE]))
+    assert batch.value[0] == pytest.approx(batch.value[1], abs=1e-9)
+    single = ot.solve(C, LITTLE, None, 0.1)
+    assert_close(batch.potentials[0][0], single.potentials[0], 1e-7)
+    assert_close(batch[0].potentials[0], single.potentials[0], 1e-7)
+
+
+def test_divergences_and_barycenters_leave_little_masses_out():
+    X, Y = RNG.random((6, 2)), RNG.random((5, 2))
+    some, none = (ot.sinkhorn_divergence(X, Y, a, None, reg=0.1).value for a in (LITTLE, NONE))
+    assert some == pytest.approx(none, abs=1e-9)
+    M = RNG.random((6, 7))
+    A = np.stack([LITTLE, np.roll(NONE, 2)], axis=1)
+    q, log = ot.barycenter(A, M, 0.1, log=True)
+    assert_close(q, ot.barycenter(np.where(A < 0.1, 0.0, A), M, 0.1), 1e-9)
+    assert log["f"][0, 0] == pytest.approx(
+        soft_minimum(M[0], log["g"][:, 0], 1e-300, 0.1), abs=1e-7
+    )
+
+
+@pytest.mark.parametrize("reg_type", ["KL", "entropy"])
+def test_unbalanced_leaves_little_masses_out(reg_type):
+    options = {"reg": 0.1, "unbalanced": 1.0, "reg_type": reg_type}
+    some, none = (ot.solve(C, a, None, **options) for a in (LITTLE, NONE))
+    assert some.converged
+    assert some.value == pytest.approx(none.value, abs=1e-9)
+    assert np.isfinite(some.potentials[0]).all()
+
+
+# Sentinels and outliers
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.9])
+def test_sentinels_on_pairs_that_can_be_avoided_are_as_infinity(size, share):
+    n = 30
+    rng = np.random.default_rng(3)
+    M, taken = rng.random((n, n)), rng.random((n, n)) < share
+    for _ in range(2):
+        taken[np.arange(n), rng.permutation(n)] = False
+    taken[0, 1] = True
+    meant = ot.solve(np.where(taken, np.inf, M), reg=0.02)
+    for method in ("auto", "sinkhorn") if share < 0.5 else ("auto",):
+        result = ot.solve(np.where(taken, size, M), reg=0.02, method=method)
+        assert result.converged
+        assert_close(result.plan, meant.plan)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_sentinels_in_batches_and_unbalanced(size):
+    M = np.where(np.eye(5, 6, 1) > 0, size, RNG.random((5, 6)))
+    meant = np.where(size == M, np.inf, M)
+    batch = ot.solve_batch(M[None], 0.05)
+    assert batch.converged.all()
+    assert_close(batch.plan[0], ot.solve(meant, reg=0.05).plan)
+    for rho in (1.0, (np.inf, 0.5), (0.5, np.inf)):
+        result = ot.solve(M, reg=0.05, unbalanced=rho)
+        assert result.converged
+        assert_close(result.plan, ot.solve(meant, reg=0.05, unbalanced=rho).plan)
+
+
+def test_sentinels_that_must_be_used_are_used():
+    M = np.array([[0.0, 1e6], [1e6, 0.0]])
+    result = ot.solve(M, [0.6, 0.4], [0.5, 0.5], reg=1.0)
+    assert result.converged
+    assert_close(result.plan, [[0.5, 0.1], [0.0, 0.4]], 1e-7)
+
+
+@pytest.mark.parametrize("far", [1e3, 1e5, 1e7])
+def test_a_point_far_from_all_others_changes_nothing_for_them(far):
+    rng = np.random.default_rng(5)
+    X, Y = rng.random((12, 2)), rng.random((12, 2))
+    X[3] = Y[5] = far
+    result = ot.solve_sample(X, Y, reg=0.05)
+    assert result.converged
+    rows, columns = np.delete(np.arange(12), 3), np.delete(np.arange(12), 5)
+    M = ((X[rows, None] - Y[columns]) ** 2).sum(axis=2)
+    expected = ot.solve(M, np.full(11, 1 / 12), np.full(11, 1 / 12), 0.05)
+    assert_close(result.plan[np.ix_(rows, columns)], expected.plan)
+    assert result.plan[3, 5] == pytest.approx(1 / 12, abs=1e-9)
+
+
+# Constants
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("constant", [1e6, 1e12, -1e12])
+def test_a_constant_on_all_costs_costs_no_digits(method, constant):
+    M = C + constant
+    result, plain = (ot.solve(x, reg=0.1, method=method) for x in (M, M - constant))
+    assert result.converged
+    assert_close(result.plan, plain.plan, 1e-9)
+    assert_close(result.sparse_plan.toarray(), plain.plan, 1e-9)
+    assert result.value_linear - constant == pytest.approx(plain.value_linear, abs=1e-3)
+    gradient = result.gradient("value_linear")
+    assert_close(gradient.M, plain.gradient("value_linear").M, 1e-6)
+
+
+def test_constants_of_rows_and_columns_cost_no_digits():
+    M = C + np.array([1e12, 0, 0, -1e12, 0, 5e11])[:, None] + np.array([0, 1e12, 0, 0, 0])
+    result = ot.solve(M, reg=0.1)
+    assert result.converged
+    level = M - M.min(axis=1, keepdims=True)
+    level -= level.min(axis=0)
+    assert_close(result.plan, ot.solve(level, reg=0.1).plan, 1e-9)
+
+
+def test_float32_costs_keep_their_type_without_their_constant():
+    M = (C + 1e7).astype(np.float32)
+    result = ot.solve(M, reg=0.1)
+    assert result.converged
+    assert result.plan.dtype == np.float32
+    assert_close(result.plan, ot.solve(M.astype(float) - 1e7, reg=0.1).plan, 1e-7)
+
+
+def test_constants_in_batches_unbalanced_and_barycenters():
+    M = C + 1e12
+    level = M - 1e12
+    batch = ot.solve_batch(np.stack([M, C]), 0.1, reg_type="KL")
+    assert batch.converged.all()
+    assert_close(batch.plan[0], ot.solve(level, reg=0.1).plan, 1e-9)
+    assert_close(batch[0].plan, batch.plan[0], 1e-12)
+    assert batch.value[0] - 1e12 == pytest.approx(ot.solve(level, reg=0.1).value, abs=1e-2)
+    for rho in ((np.inf, 0.5), (0.5, np.inf)):
+        some, plain = (ot.solve(x, reg=0.1, unbalanced=rho) for x in (M, level))
+        assert_close(some.plan, plain.plan, 1e-8)
+    A = RNG.random((6, 2))
+    A /= A.sum(axis=0)
+    assert_close(ot.barycenter(A, M, 0.1), ot.barycenter(A, level, 0.1), 1e-9)
+
+
+@pytest.mark.parametrize("reg", [1e-300, 1e-100, 1e-30])
+def test_a_reg_next_to_zero_gives_a_finite_plan(reg):
+    result = ot.solve([[0.0, 1.0], [1.0, 0.0]], reg=reg)
+    assert_close(result.plan, [[0.5, 0.0], [0.0, 0.5]], 1e-12)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("warnings.warn", lambda *args, **kwargs: None)
+        result = ot.solve(C, reg=reg, max_iter=100)
+    assert np.isfinite(result.plan).all()
+    assert (result.plan >= 0).all()
+    error = abs(result.plan.sum(axis=1) - 1 / 6).sum() + abs(result.plan.sum(axis=0) - 0.2).sum()
+    assert error == pytest.approx(result.marginal_error, abs=1e-12)
+
+
+# Totals
+
+
+def test_totals_beyond_float64_and_float32_are_refused():
+    with pytest.raises(ValueError, match=r"^a must have a total that float64 can hold"):
+        ot.solve(np.ones((2, 2)), [1.7e308] * 2, [1.7e308] * 2, 1.0)
+    with pytest.raises(ValueError, match=r"^problem 0: a must have a total that float64 can hold"):
+        ot.solve_batch(np.ones((1, 2, 2)), 1.0, [1.7e308] * 2, [1.7e308] * 2)
+    with pytest.raises(ValueError, match=r"^A must have columns whose totals float64 can hold"):
+        ot.barycenter(np.full((2, 2), 1.7e308), np.ones((2, 2)), 1.0)
+    for total in (1e39, 1e-39):
+        with pytest.raises(ValueError, match=r"^a must have a total that a plan of float32"):
+            ot.solve(np.eye(2, dtype=np.float32), [total] * 2, [total] * 2, 1.0)
+        assert ot.solve(np.eye(2), [total] * 2, [total] * 2, 1.0).converged
+
+
+def test_the_error_is_against_the_masses_of_the_caller():
+    a, b = np.array([0.5, 0.5]), np.array([0.5, 0.5 + 9e-7])
+    result = ot.solve(np.eye(2), a, b, 1.0)
+    assert result.marginal_error == pytest.approx(9e-7, rel=1e-3)
+    off = abs(result.plan.sum(axis=0) - b).sum() + abs(result.plan.sum(axis=1) - a).sum()
+    assert off == pytest.approx(9e-7, rel=1e-3)
+    assert ot.solve_batch(np.eye(2)[None], 1.0, a, b).marginal_error == pytest.approx(
+        9e-7, rel=1e-3
+    )
+
+
+@pytest.mark.parametrize("n", [1000, 100_000])
+def test_the_tolerance_on_totals_belongs_to_the_type(n):
+    rng = np.random.default_rng(2)
+    x = np.exp(3 * rng.standard_normal(n)).astype(np.float32)
+    total = np.float32(0)
+    for block in x.reshape(-1, 100).sum(axis=1):
+        total += block
+    a = x / total
+    assert a.dtype == np.float32
+    result = ot.solve(rng.random((n, 2)), a, None, 1.0)
+    assert result.converged
+    with pytest.raises(ValueError, match=r"^a must sum to the same total"):
+        ot.solve(rng.random((n, 2)), 1.01 * a, None, 1.0)
+
+
+def test_a_batch_refuses_what_one_solve_refuses():
+    M, b = np.array([[[0.0, np.inf]]]), [1 - 1e-10, 1e-10]
+    with pytest.raises(ValueError, match=r"M must leave each column with mass a finite cost"):
+        ot.solve(M[0], [1.0], b, 1.0)
+    with pytest.raises(ValueError, match=r"^problem 0: M must leave each column"):
+        ot.solve_batch(M, 1.0, [1.0], b)
+    with pytest.raises(ValueError, match=r"^problem 0: M must leave each row"):
+        ot.solve_batch(M.swapaxes(1, 2), 1.0, b, [1.0])
