@@ -122,15 +122,15 @@ def solve_sample(
     >>> ot.solve_sample([[0.0], [1.0]], [[0.0], [1.0]], reg=0.5, lazy=True).plan.round(3).tolist()
     [[0.44, 0.06], [0.06, 0.44]]
     """
+    if options.pop("debias", False):
+        raise NotImplementedError(
+            "debias must be False: for the debiased value use sinkhorn_divergence"
+        )
     if not lazy:
         M = sample_costs(X_a, X_b, metric)
         options |= {"reg_type": reg_type, "tol": tol, "max_iter": max_iter}
         options |= {"n_threads": n_threads, "callback": callback, "time_limit": time_limit}
         options |= {"verbose": verbose}
-        if options.pop("debias", False):
-            raise NotImplementedError(
-                "debias must be False: for the debiased value use sinkhorn_divergence"
-            )
         if unknown := options.keys() - OPTIONS:
             raise TypeError(
                 f"solve_sample got an unexpected keyword {sorted(unknown)[0]!r}: beside the named "

@@ -61,12 +61,16 @@ def solve(
         Cost of moving one unit of mass, in any unit; ``inf`` forbids a pair, and so does what is
         above 1e30 and 1e18 times `reg`. A C-contiguous
         matrix of float64 or float32, on disk or not, is read in place; the arithmetic is float64.
+        Constants on all costs, on rows or on columns, so large that they would take digits off the
+        potentials, are taken off a copy.
         Arrays of torch, jax, cupy or tensorflow are solved where `device` says and give a result
         of their own type, precision and device.
     a : array_like, shape (n,), optional
-        Masses of the rows, not negative; uniform (sum 1) by default.
+        Masses of the rows, not negative; uniform (sum 1) by default. Less than 1e-200 of the total
+        has a potential, and no entries in the plan.
     b : array_like, shape (m,), optional
-        Masses of the columns, with the same total as `a` up to a relative 1e-6.
+        Masses of the columns, with the same total as `a` up to a relative 1e-6, or what rounding
+        to float32 makes of many masses.
     reg : float
         Strength of the entropy, in the unit of `M`; positive.
     c : None
@@ -147,8 +151,8 @@ def solve(
     Notes
     -----
     The error of the result is recomputed in float64 from the potentials before it is called
-    converged. float64 cannot represent plans to better than about ``1e-16 max(M) / reg``; where
-    `tol` asks for more the status is "precision".
+    converged. float64 cannot represent plans to better than about ``1e-16 max(M) / reg``, M less
+    constants of rows and columns; where `tol` asks for more the status is "precision".
 
     Unbalanced, rows should sum to ``a exp(-phi / rho_1)`` with ``phi = f - reg log a``, columns
     likewise, and `tol` bounds the violation of that relative to the mass of the plan. The plan is

@@ -142,6 +142,50 @@ def test_warm_start_takes_up_where_a_log_left_off(method):
     assert log["niter"] <= 1
 
 
+# Sinkhorn's method, and Newton's where it is slow
+
+
+def path_lengths(rng, n):
+    """Distances in a random graph: whole numbers."""
+    from scipy.sparse.csgraph import shortest_path
+
+    ring = np.roll(np.eye(n), 1, axis=1)
+    return shortest_path(ring + (rng.random((n, n)) < 0.05), directed=False, unweighted=True)
+
+
+def test_pots_gromov_solver_gets_converged_plans(monkeypatch):
+    statuses = []
+
+    def inner(*args, log=False, **keywords):
+        plan, found = ot.sinkhorn(*args, log=True, warn=False, **keywords)
+        statuses.append(found["status"])
+        return (plan, found) if log else plan
+
+    monkeypatch.setattr(pot.gromov._bregman, "sinkhorn", inner)
+    rng = np.random.default_rng(0)
+    graphs = path_lengths(rng, 30), path_lengths(rng, 25)
+    pot.gromov.entropic_gromov_wasserstein(*graphs, epsilon=0.01, max_iter=20, symmetric=True)
+    assert len(statuses) > 1
+    assert set(statuses) == {"converged"}
+
+
+def test_the_cap_on_iterations_holds_where_sweeps_go_over_to_newton_steps():
+    rng = np.random.default_rng(1)
+    cost = rng.random((40, 40))
+    u = np.full(40, 1 / 40)
+    for cap in (1, 5, 20, 60):
+        plan, log = ot.sinkhorn(u, u, cost, 1e-3, "sinkhorn", cap, log=True, warn=False)
+        assert log["niter"] <= cap
+        assert np.isfinite(plan).all()
+    _, log = ot.sinkhorn(u, u, cost, 1e-3, "sinkhorn", log=True)
+    assert log["niter"] < 200
+    theirs = [pot.sinkhorn(u, u, cost, 1e-1, numItermax=k, stopThr=0, warn=False) for k in (1, 2)]
+    for k, expected in enumerate(theirs, 1):  # POT's end with exact columns, ours with exact rows
+        plan = ot.sinkhorn(u, u, cost.T, 1e-1, "sinkhorn", k - 1, warn=False).T
+        assert plan.sum(axis=0) == pytest.approx(u)
+        assert expected.sum(axis=0) == pytest.approx(u)
+
+
 # Warnings and words
 
 
@@ -220,7 +264,8 @@ BAD = [
     ({"M": M * np.nan}, ValueError, "^M must"),
     ({"reg": 0}, ValueError, "^reg must be positive"),
     ({"reg": "x"}, TypeError, "^reg must be a number"),
-    ({"warmstart": (A, A)}, ValueError, "lengths"),
+    ({"warmstart": (A, A)}, ValueError, r"^warmstart must have lengths \(7, 5\): got \(7, 7\)"),
+    ({"warmstart": (A, B, B)}, ValueError, "^warmstart must be a pair"),
     ({"warmstart": (A, [["x"]])}, TypeError, "^warmstart must"),
     (
         {"b": np.stack([B, B], 1), "warmstart": [(A, B)]},

@@ -1,10 +1,13 @@
 """Transport of numbers at the edges: masses next to zero, sentinels, offsets, totals, tiny reg."""
 
+import warnings
+
 import naive
 import numpy as np
 import pytest
+from scipy.special import logsumexp
 
-from sparsenum import ot
+from sparsenum import ConvergenceWarning, ot
 
 METHODS = ["auto", "sns-paper", "sinkhorn"]
 RNG = np.random.default_rng(11)
@@ -218,8 +221,8 @@ def test_constants_in_batches_unbalanced_and_barycenters():
 def test_a_reg_next_to_zero_gives_a_finite_plan(reg):
     result = ot.solve([[0.0, 1.0], [1.0, 0.0]], reg=reg)
     assert_close(result.plan, [[0.5, 0.0], [0.0, 0.5]], 1e-12)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("warnings.warn", lambda *args, **kwargs: None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
         result = ot.solve(C, reg=reg, max_iter=100)
     assert np.isfinite(result.plan).all()
     assert (result.plan >= 0).all()
@@ -277,3 +280,76 @@ def test_a_batch_refuses_what_one_solve_refuses():
         ot.solve_batch(M, 1.0, [1.0], b)
     with pytest.raises(ValueError, match=r"^problem 0: M must leave each row"):
         ot.solve_batch(M.swapaxes(1, 2), 1.0, b, [1.0])
+
+
+# Unbalanced transport whose mass comes and goes
+
+
+def unbalanced_logs(M, a, b, reg, rho, kind):
+    """Return the logarithms of the unbalanced plan by alternating maximisation in logarithms."""
+    reference = np.add.outer(np.log(a), np.log(b))
+    C = M if kind == "KL" else M + reg * reference
+    phi, psi = np.zeros(len(a)), np.zeros(len(b))
+    kappa = [1 / (1 + reg / x) for x in rho]
+    for _ in range(100_000):
+        old = phi
+        phi = -kappa[0] * reg * logsumexp((psi - C) / reg + np.log(b), axis=1)
+        psi = -kappa[1] * reg * logsumexp((phi[:, None] - C) / reg + np.log(a)[:, None], axis=0)
+        if np.abs(phi - old).max() <= 1e-13 * max(reg, np.abs(phi).max()):
+            return reference + (phi[:, None] + psi - C) / reg
+    raise AssertionError("choose a kinder problem")
+
+
+@pytest.mark.parametrize("kind", ["KL", "entropy"])
+@pytest.mark.parametrize("constant", [0.0, 5e2, 3e3, 1e6, -3e2])
+@pytest.mark.parametrize("rho", [(1.0, 1.0), (0.3, 2.0)])
+def test_unbalanced_plans_underflow_with_dignity(kind, constant, rho):
+    a, b = LITTLE[1:] * [1, 2, 3, 1, 2], np.array([0.3, 0.5, 0.1, 0.4])
+    M = C[1:, 1:] + constant
+    result = ot.solve(M, a, b, 0.5, unbalanced=rho, reg_type=kind)
+    assert result.converged
+    logs = unbalanced_logs(M, a, b, 0.5, rho, kind)
+    np.testing.assert_allclose(result.plan, np.exp(logs), rtol=1e-6, atol=1e-300)
+    if constant == 3e3:
+        assert_close(result.plan, 0.0, 0)
+        rest = 0.5 * a.sum() * b.sum() if kind == "KL" else 0.0
+        assert result.value == pytest.approx(rho[0] * a.sum() + rho[1] * b.sum() + rest, rel=1e-12)
+
+
+def test_unbalanced_masses_whose_product_underflows():
+    a = b = np.array([1.0, 1e-200])
+    result = ot.solve(np.eye(2), a, b, 0.1, unbalanced=1.0, reg_type="entropy")
+    logs = unbalanced_logs(np.eye(2), a, b, 0.1, (1.0, 1.0), "entropy")
+    assert result.converged
+    assert_close(result.plan, np.exp(logs), 1e-9)
+
+
+def test_an_unbalanced_plan_that_overflows_is_refused():
+    with pytest.raises(ValueError, match=r"^M must not be so negative that float64 cannot hold"):
+        ot.solve(np.full((2, 2), -1e5), reg=1.0, unbalanced=1.0)
+
+
+@pytest.mark.parametrize("rho", [0.5, 1e-3, (np.inf, 0.5), (0.5, np.inf)])
+@pytest.mark.parametrize("max_iter", [0, 1, 3, 7])
+@pytest.mark.parametrize("reg", [1e-6, 1e-3, 1.0])
+def test_a_stopped_unbalanced_result_is_finite_and_honest(rho, max_iter, reg):
+    rng = np.random.default_rng(max_iter)
+    for M in (np.array([[1.0, 2.0], [1.0, 0.0]]), rng.random((7, 5)), 100 * rng.random((4, 6))):
+        a, b = rng.random(len(M)) + 0.1, rng.random(M.shape[1]) + 0.1
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            result = ot.solve(M, a, b, reg, unbalanced=rho, max_iter=max_iter)
+        P = result.plan
+        assert np.isfinite(P).all()
+        assert (P >= 0).all()
+        assert np.isfinite([result.value, result.value_linear]).all()
+        assert 0 <= result.marginal_error < np.inf
+        assert_close(result.marginals[0], P.sum(axis=1), 1e-12)
+        phi, psi = (
+            x - reg * np.log(mass) for x, mass in zip(result.potentials, (a, b), strict=True)
+        )
+        pairs = zip((a, b), (phi, psi), np.broadcast_to(rho, 2), (1, 0), strict=True)
+        with np.errstate(over="ignore"):
+            off = sum(abs(P.sum(axis=axis) - m * np.exp(-x / r)).sum() for m, x, r, axis in pairs)
+        assert result.marginal_error == pytest.approx(off / P.sum(), rel=1e-4, abs=1e-7)
+        assert result.converged == (result.marginal_error <= 1e-9)

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 from sparsenum import ConvergenceWarning, ot
 
@@ -70,6 +71,22 @@ BAD = {
     ),
     "unknown device": ({"device": "tpu"}, ValueError, "^Unknown device 'tpu'"),
     "no threads": ({"n_threads": 0}, ValueError, "^n_threads must be at least 1"),
+    "masked cost": (
+        {"M": np.ma.masked_array(C, mask=C > 0.9)},
+        TypeError,
+        "^M must have a number in each place: got a masked array",
+    ),
+    "masked masses": (
+        {"a": np.ma.masked_array(A, mask=A > 0.2)},
+        TypeError,
+        "^a must have a number in each place",
+    ),
+    "sparse cost": (
+        {"M": scipy.sparse.csr_array(C)},
+        TypeError,
+        "^M must be a dense array: got the sparse csr_array",
+    ),
+    "a reference": ({"c": np.outer(A, B)}, NotImplementedError, "^c must be None"),
     "short start": (
         {"potentials_init": (A, B[1:])},
         ValueError,
@@ -101,3 +118,8 @@ def test_a_feasible_pattern_that_ran_out_of_iterations_is_not_called_infeasible(
         result = ot.solve(walled, A, B, 0.01, max_iter=1)
     assert result.status == "max_iter"
     assert [w.category for w in caught] == [ConvergenceWarning]
+
+
+def test_masks_that_hide_nothing_and_a_reference_of_none_are_taken():
+    M = np.ma.masked_array(C, mask=np.zeros_like(C))
+    np.testing.assert_array_equal(ot.solve(M, A, B, 0.1, None).plan, ot.solve(C, A, B, 0.1).plan)

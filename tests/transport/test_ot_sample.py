@@ -316,3 +316,20 @@ def test_values_of_lazy_and_dense_solves_agree():
             ot.solve_sample(X, Y, reg=0.1, reg_type=reg_type, lazy=lazy) for lazy in (True, False)
         )
         assert lazy.value == pytest.approx(dense.value)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_the_warning_points_at_the_caller(lazy):
+    X = np.random.default_rng(0).random((30, 2))
+    with pytest.warns(ConvergenceWarning) as caught:
+        ot.solve_sample(X, X[::-1] ** 2, reg=1e-3, lazy=lazy, max_iter=1)
+    assert [w.filename for w in caught] == [__file__]
+
+
+def test_keywords_that_are_not_known_are_named_by_this_door():
+    X = np.eye(3)
+    assert ot.solve_sample(X, X, reg=1.0, debias=False, plan_init=None).converged
+    with pytest.raises(NotImplementedError, match=r"^debias must be False.*sinkhorn_divergence"):
+        ot.solve_sample(X, X, reg=1.0, debias=True)
+    with pytest.raises(TypeError, match=r"^solve_sample got an unexpected keyword 'batch_size'"):
+        ot.solve_sample(X, X, reg=1.0, batch_size=3)

@@ -54,8 +54,10 @@ class Solution:
     marginal_error : float
         1-norm of the violation of both marginals, relative to the total mass, from `marginals`;
         of what the penalties ask of them, relative to the mass of the plan, where there are some.
+        A difference of the totals of the masses is in it.
     converged : bool
-        Whether `marginal_error` is at most the tolerance.
+        Whether `marginal_error` is at most the tolerance, but for what totals that differ by
+        rounding make unavoidable.
     status : str
         "converged"; "max_iter"; "time_limit"; "stopped" (by the callback); "stalled": no progress
         any more; or "precision": float64 cannot represent a better plan at this cost and reg.

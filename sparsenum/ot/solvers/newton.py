@@ -29,6 +29,7 @@ DAMPING_PER_ERROR, DAMPING_LEAST, DAMPING_MOST = 1e-2, 1e-16, 1e3
 CAP, CAP_LEAST, CAP_MOST = 8.0, 4.0, 64.0
 
 SHRINK, TRIALS = 0.4, 8  # backtracking
+TINY = float(np.finfo(np.float64).tiny)
 # Accept on enough ascent, or where the error is halved, or falls at an unchanged objective: close
 # to the optimum the objective no longer changes in float64 while the error still does.
 ARMIJO, FALL, UNCHANGED = 1e-4, 0.5, 1e-12
@@ -108,8 +109,13 @@ def direction(problem: DualProblem, at: Iterate, pace: Pace, goal: float) -> Vec
     rtol = min(CG_MOST, max(CG_PER_ERROR * at.error, CG_LEAST, 0.1 * goal / at.error))
     if not isinstance(Q, CSR):
         diagonal = np.maximum(weight - np.einsum("ij,ij->j", Q, Q), 1e-3 * weight)
+
+        def product(x: Vector) -> Vector:
+            size = np.maximum(np.abs(x).max(), TINY)  # keeps x within float32
+            return weight * x - np.multiply(size, Q.T @ (Q @ (x / size).astype(np.float32)))
+
         result = cg(
-            lambda x: weight * x - Q.T @ (Q @ x.astype(np.float32)),
+            product,
             b,
             diagonal=diagonal,
             rtol=rtol,
