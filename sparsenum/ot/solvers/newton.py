@@ -112,7 +112,9 @@ def direction(problem: DualProblem, at: Iterate, pace: Pace, goal: float) -> Vec
 
         def product(x: Vector) -> Vector:
             size = np.maximum(np.abs(x).max(), TINY)  # keeps x within float32
-            return weight * x - np.multiply(size, Q.T @ (Q @ (x / size).astype(np.float32)))
+            through = Q.T @ (Q @ (x / size).astype(np.float32))
+            out: Vector = weight * x - np.multiply(size, through)
+            return out
 
         result = cg(
             product,
