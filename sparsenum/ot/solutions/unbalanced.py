@@ -136,11 +136,13 @@ def balanced_offsets(
         zeros = np.zeros(a.size if exact[1] else b.size)
         shift = (zeros, least) if exact[1] else (least, zeros)
         return shift, shift, 0.0
-    strength = reg + rho[0] + rho[1]
+    strength, c = reg + rho[0] + rho[1], float(cost.min())
     # The logarithm of the mass that a pair would have without all the others, times the strength.
     worth = (rho[0] + reg) * np.log(a)[:, None] + (rho[1] + reg) * np.log(b) - cost
-    c = -float(worth.max())
-    if abs(c) <= FAINT * strength and EPS * float(np.abs(cost).min()) <= LOST * reg:
+    best = float(worth.max())
+    if best + c < -FAINT * strength:  # the cheapest pairs have hardly any mass
+        c = -best
+    elif abs(c) <= FAINT * strength and EPS * abs(c) <= LOST * reg:
         return None, (0.0, 0.0), 0.0
     shrunk = c / strength
     return (np.full(a.size, c), np.zeros(b.size)), (rho[0] * shrunk, rho[1] * shrunk), shrunk
@@ -174,5 +176,5 @@ def divergence(sums: Vector, mass: Vector, rho: float) -> float:
     if math.isinf(rho):
         return 0.0
     some = sums > 0
-    logs = sums[some] @ np.log(sums[some] / mass[some])
+    logs = sums[some] @ (np.log(sums[some]) - np.log(mass[some]))
     return rho * float(logs - sums.sum() + mass.sum())
