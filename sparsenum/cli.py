@@ -1,16 +1,21 @@
-"""The command line: `sparsenum solve` and `sparsenum doctor`."""
+"""The command line: `sparsenum solve`, `sparsenum doctor` and `sparsenum warmup`."""
 
 import argparse
 import contextlib
+import importlib.metadata
+import io
 import json
 import math
 import os
 import sys
+import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sparsenum._device import DEVICES
 from sparsenum._system import replacing
 
 if TYPE_CHECKING:
@@ -55,9 +60,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sparsenum", description="Entropic optimal transport.", epilog=EXIT_CODES
     )
+    version = importlib.metadata.version("sparsenum")
+    parser.add_argument("--version", action="version", version=f"sparsenum {version}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_solve(commands)
     _add_doctor(commands)
+    _add_warmup(commands)
     return parser
 
 
@@ -66,7 +74,22 @@ def _add_solve(commands: Any) -> None:
     parser = commands.add_parser(
         "solve", help=about, description=f"{about.capitalize()}.", epilog=EXIT_CODES
     )
-    parser.add_argument("cost", type=Path, metavar="COST.npy", help="cost matrix, shape (n, m)")
+    parser.add_argument(
+        "cost",
+        nargs="?",
+        type=Path,
+        metavar="COST.npy",
+        help="cost matrix, shape (n, m): .npy, .csv without a header, or - for stdin",
+    )
+    parser.add_argument(
+        "--points",
+        nargs=2,
+        type=Path,
+        metavar=("X.npy", "Y.npy"),
+        help="in place of a cost: points, shapes (n, d) and (m, d), .npy or .csv",
+    )
+    parser.add_argument("--metric", default="sqeuclidean", help="cost between points (%(default)s)")
+    parser.add_argument("--lazy", action="store_true", help="points: never hold the cost matrix")
     parser.add_argument(
         "--reg", type=float, required=True, help="strength of the entropy, in the unit of the cost"
     )
@@ -79,6 +102,12 @@ def _add_solve(commands: Any) -> None:
     parser.add_argument(
         "--method", choices=("auto", "sns", "sns-paper", "sinkhorn"), default="auto"
     )
+    parser.add_argument(
+        "--unbalanced", type=float, metavar="RHO", help="penalise marginals instead of meeting them"
+    )
+    parser.add_argument("--device", choices=DEVICES, default="cpu", help="%(default)s by default")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads; all by default")
+    parser.add_argument("--time-limit", type=float, metavar="S", help="seconds after which to stop")
     parser.add_argument(
         "--out", type=Path, metavar="PLAN.npz", help="write the sparse plan, for scipy's load_npz"
     )
@@ -93,13 +122,22 @@ def _add_doctor(commands: Any) -> None:
     parser.set_defaults(run=_doctor)
 
 
+def _add_warmup(commands: Any) -> None:
+    about = "compile once what solvers need, as for a container"
+    parser = commands.add_parser("warmup", help=about, description=f"{about.capitalize()}.")
+    parser.set_defaults(run=_warmup)
+
+
 def _solve(options: argparse.Namespace) -> int:
-    M = _load(options.cost, "COST.npy")
+    if (options.cost is None) == (options.points is None):
+        raise ValueError("one of COST.npy and --points must be given: got both or none")
     a = options.a and _load(options.a, "--a")
     b = options.b and _load(options.b, "--b")
+    # A row or a column of text are masses alike.
+    a, b = (x.ravel() if x is not None and 1 in x.shape[:-1] + x.shape[1:] else x for x in (a, b))
     destination = replacing(options.out, "--out") if options.out else contextlib.nullcontext()
     with destination as temporary:
-        solution = _run_solver(M, a, b, options)
+        solution = _run_solver(a, b, options)
         if temporary is not None:
             import scipy.sparse
 
@@ -116,25 +154,24 @@ def _doctor(options: argparse.Namespace) -> int:
     return SUCCESS
 
 
-def _run_solver(M: Any, a: Any, b: Any, options: argparse.Namespace) -> "Solution":
+def _run_solver(a: Any, b: Any, options: argparse.Namespace) -> "Solution":
     """Solve with progress on stderr, and pass warnings on as one line each."""
-    from sparsenum import ot
     from sparsenum.progress import Progress
 
+    solver = _solver(a, b, options)
+    _tell_if_cold()
     with warnings.catch_warnings(record=True) as caught, Progress("solve") as progress:
         warnings.simplefilter("always")
 
         def follow(step: "Step") -> None:
             progress.update(step.n_iter, f"error {step.marginal_error:.1e}")
 
-        solution = ot.solve(
-            M,
-            a,
-            b,
-            options.reg,
+        solution = solver(
+            reg=options.reg,
             tol=options.tol,
             max_iter=options.max_iter,
-            method=options.method,
+            n_threads=options.threads,
+            time_limit=options.time_limit,
             callback=follow,
         )
     for warning in caught:
@@ -142,10 +179,60 @@ def _run_solver(M: Any, a: Any, b: Any, options: argparse.Namespace) -> "Solutio
     return solution
 
 
+def _solver(a: Any, b: Any, options: argparse.Namespace) -> "Callable[..., Solution]":
+    """Return the function that solves between costs or between points."""
+    from sparsenum import ot
+
+    # Points without their costs in memory have one method, on the CPU.
+    said = {"method": options.method, "device": options.device, "unbalanced": options.unbalanced}
+    more = {name: value for name, value in said.items() if value not in (None, "auto", "cpu")}
+    if options.points is None:
+        if options.lazy:
+            raise ValueError("--lazy must go with --points: got a cost matrix")
+        return partial(ot.solve, _load(options.cost, "COST.npy"), a, b, **more)
+    X, Y = (_load(path, "--points") for path in options.points)
+    return partial(ot.solve_sample, X, Y, a, b, options.metric, lazy=options.lazy, **more)
+
+
+def _tell_if_cold() -> None:
+    """Say that the first run compiles, where nothing has been compiled yet."""
+    from sparsenum.doctor import is_compiled
+    from sparsenum.ot.problems import _cpu
+
+    if not is_compiled(_cpu.plan):
+        _say("compiling for this machine, once: some seconds (`sparsenum warmup` does it before)")
+
+
+def _warmup(options: argparse.Namespace) -> int:
+    """Solve a small problem of each kind, so that what they need is compiled and kept."""
+    import numpy as np
+
+    from sparsenum import ot
+
+    rng = np.random.default_rng(0)
+    X, Y = rng.random((300, 2)), rng.random((300, 2))
+    M = ((X[:, None] - Y) ** 2).sum(-1)
+    solvers: dict[str, Callable[[], object]] = {
+        "solve": lambda: ot.solve(M, reg=0.01),
+        "sinkhorn": lambda: ot.solve(M, reg=0.1, method="sinkhorn"),
+        "unbalanced": lambda: ot.solve(M, reg=0.1, unbalanced=1.0),
+        "points": lambda: ot.solve_sample(X, Y, reg=0.01),
+        "lazy": lambda: ot.solve_sample(X, Y, reg=0.01, lazy=True),
+        "batch": lambda: ot.solve_batch(np.stack([M[:8, :8]] * 2), reg=0.1),
+    }
+    for name, solve in solvers.items():
+        start = time.perf_counter()
+        solve()
+        sys.stdout.write(f"{name:12s} {time.perf_counter() - start:.1f} s\n")
+    return SUCCESS
+
+
 def _load(path: Path, name: str) -> "np.ndarray[Any, Any]":
     """Map an .npy file, copying on write: kernels would be compiled anew for a read-only array."""
     from numpy.lib.format import open_memmap
 
+    if str(path) == "-" or path.suffix.lower() == ".csv":
+        return _load_text(path, name)
     try:
         return open_memmap(path, mode="c")  # reads .npy only: no archives, no pickles
     except FileNotFoundError:
@@ -154,6 +241,27 @@ def _load(path: Path, name: str) -> "np.ndarray[Any, Any]":
         raise ValueError(
             f"{name} must be an .npy file of numbers: '{path}' is of another kind, empty, cut "
             "short or holds Python objects; write it with numpy.save"
+        ) from None
+
+
+def _load_text(path: Path, name: str) -> "np.ndarray[Any, Any]":
+    """Read numbers with commas between, from a file or from stdin, where they may be .npy, too."""
+    import numpy as np
+
+    try:
+        if str(path) != "-":
+            return np.loadtxt(path, delimiter=",", ndmin=2)
+        data = sys.stdin.buffer.read()
+        if data.startswith(b"\x93NUMPY"):
+            array: np.ndarray[Any, Any] = np.load(io.BytesIO(data), allow_pickle=False)
+            return array
+        return np.loadtxt(io.BytesIO(data), delimiter=",", ndmin=2)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{name} must be an existing file: got '{path}'") from None
+    except ValueError as error:
+        raise ValueError(
+            f"{name} must hold numbers with commas between and no header: '{path}' does not "
+            f"({str(error)[:200]})"
         ) from None
 
 

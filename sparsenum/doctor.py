@@ -5,6 +5,7 @@ import importlib.metadata
 import os
 import platform
 from pathlib import Path
+from typing import Any
 
 from sparsenum._system import processors
 
@@ -37,6 +38,14 @@ def report() -> dict[str, Fact]:
         **_cache(),
         **_cuda(),
     }
+
+
+def is_compiled(kernel: Any) -> bool:
+    """Return whether machine code of a kernel is kept from an earlier run."""
+    stats = getattr(kernel, "stats", None)  # absent under NUMBA_DISABLE_JIT=1
+    if stats is None or stats.cache_path is None:
+        return True
+    return any(Path(stats.cache_path).glob(f"*{kernel.__name__}-*.nbi"))
 
 
 def _version(package: str) -> str | None:

@@ -54,8 +54,8 @@ class ItemBlend(ItemBased):
     ----------
     budget : int or str, default "25%"
         Weights of both parts (``500000``), a share of two dense tables of 64 columns, for users
-        and items (``"10%"``), or a size on disk (``"4MB"``). Tables that have no room for so many
-        hold fewer.
+        and items (``"10%"``), or what the weights take on disk (``"4MB"``; ids and histories come
+        on top). Tables that have no room for so many hold fewer.
     graph_share : float, default 0.5
         Share of the weights that is the graph's, from 0 to 1.
     trials : int, default 24
@@ -120,6 +120,7 @@ class ItemBlend(ItemBased):
         valid: Source | None = None,
         on_epoch: Callable[[dict[str, Any]], None] | None = None,
         plan: Plan | None = None,
+        recent: NDArray[np.float64] | None = None,
     ) -> Self:
         """Choose how to learn, and learn.
 
@@ -138,6 +139,9 @@ class ItemBlend(ItemBased):
         plan : Plan, optional
             What another fit has chosen: nothing is chosen here, and the share of the graph is that
             of the plan.
+        recent : ndarray of float64, shape (n_items,), optional
+            What recent events make of each item (`recsys.data.recent_counts`), to compare with:
+            lists by them and by popularity alone are looked at last, and noted in `history_`.
 
         Returns
         -------
@@ -162,7 +166,7 @@ class ItemBlend(ItemBased):
         if plan is None and trials:
             base, held = _held_back(train, valid, rng)
             if held.nnz:
-                looks = search(base, held, weights, start, trials, n_threads)
+                looks = search(base, held, weights, start, trials, n_threads, recent)
                 plan = self._followed(looks, on_epoch)
         self._learn(matrix, weights, plan or start, n_threads)
         self._remember(train)
@@ -179,9 +183,9 @@ class ItemBlend(ItemBased):
     def _weights(self, shape: tuple[int, int], plan: Plan) -> int:
         """Return the weights that the budget buys, if it buys any."""
         n_items = shape[1]
-        columns = {n_items: plan.graph_share, plan.factors.dim: 1 - plan.graph_share}
-        each = sum(part * weight_bytes(n, self.values) for n, part in columns.items())
-        rows = n_items * (COUNT_BYTES + sum(row_bytes(n, self.values) for n in columns))
+        parts = ((n_items, plan.graph_share), (plan.factors.dim, 1 - plan.graph_share))
+        each = sum(part * weight_bytes(n, self.values) for n, part in parts)
+        rows = n_items * (COUNT_BYTES + sum(row_bytes(n, self.values) for n, _ in parts))
 
         def bought(size: int) -> int:
             return int(max(size - rows, 0) / each)

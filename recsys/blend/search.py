@@ -3,6 +3,7 @@
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from itertools import cycle
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from recsys.blend.latent import LatentRule, learn_factors
 from recsys.blend.plan import Plan, factors_of, match_scales
 from recsys.evaluation.metrics import ranking_metrics
 from recsys.scores.history_scores import Factors, HistoryScores, ItemTables
+from recsys.scores.toplists import Scores
 from sparsenum.sparse import CSR
 
 K = 20  # length of the lists that are judged,
@@ -51,7 +53,7 @@ class Trial:
 
     Attributes
     ----------
-    part : {"graph", "factors", "mix"}
+    part : {"graph", "factors", "mix", "popularity", "recent popularity"}
         What was looked at.
     plan : Plan
         What was tried.
@@ -100,7 +102,14 @@ class Judge:
 
     def look(self, part: str, plan: Plan, graph: CSR | None, factors: Factors | None) -> Trial:
         """Return how good the lists of a graph, of factors or of both are."""
-        scores = HistoryScores(self.base, ItemTables(graph, factors))
+        return self._trial(part, plan, HistoryScores(self.base, ItemTables(graph, factors)))
+
+    def popular(self, part: str, plan: Plan, counts: NDArray[Any]) -> Trial:
+        """Return how good the same list for all is, by counts of the items."""
+        row = counts.astype(np.float32)
+        return self._trial(part, plan, lambda users: np.tile(row, (users.size, 1)))
+
+    def _trial(self, part: str, plan: Plan, scores: Scores) -> Trial:
         found = ranking_metrics(scores, self.held, self.base, self.k, self.permitted)
         recall, ndcg = (found[f"{name}@{self.k}"] or 0.0 for name in ("recall", "ndcg"))
         return Trial(part, plan, self.k, recall, ndcg)
@@ -129,8 +138,9 @@ def targets_to_try(sides: Incidence, weights: int) -> NDArray[np.bool_]:
 def first_plan(matrix: CSR, graph_share: float) -> Plan:
     """Return what suits the lengths of the histories, to begin with."""
     if has_long_histories(matrix):
-        return Plan(FILMS, LatentRule(dim=64), graph_share, 0.5)
-    return Plan(GraphRule(), LatentRule(), graph_share, 0.4)
+        return Plan(FILMS, LatentRule(dim=min(64, matrix.shape[1])), graph_share, 0.5)
+    rule = LatentRule()
+    return Plan(GraphRule(), replace(rule, dim=min(rule.dim, matrix.shape[1])), graph_share, 0.4)
 
 
 def has_long_histories(matrix: CSR) -> bool:
@@ -139,7 +149,13 @@ def has_long_histories(matrix: CSR) -> bool:
 
 
 def search(
-    base: CSR, held: CSR, weights: int, start: Plan, trials: int, n_threads: int = 1
+    base: CSR,
+    held: CSR,
+    weights: int,
+    start: Plan,
+    trials: int,
+    n_threads: int = 1,
+    recent: NDArray[np.float64] | None = None,
 ) -> Generator[Trial, None, Plan]:
     """Yield each trial, and return the best plan.
 
@@ -148,12 +164,14 @@ def search(
     factors, as what is good alone need not be what they lack: one exponent after the other is
     moved up or down where that makes lists better, until `trials` graphs have been learned. The
     mix comes last. Where interactions are very many, the graphs of trials are learned for some
-    targets only.
+    targets only. At the end lists of what is popular, and popular of late, are looked at by the
+    same judge, to compare with.
     """
+    everything = Judge(base, held, np.ones(base.shape[1], np.bool_))
+    judge = everything
     n_graph = round(start.graph_share * weights)
     plan, graph, table = start, None, None
     if weights - n_graph:
-        everything = Judge(base, held, np.ones(base.shape[1], np.bool_))
         plan, table = yield from _widths(everything, plan, weights - n_graph, n_threads)
     if n_graph:
         sides = Incidence.of(base)
@@ -166,6 +184,9 @@ def search(
         plan, graph = yield from _climb(judge, plan, learn, table, trials)
     if graph is not None and table is not None:
         plan = yield from _mixes(judge, plan, graph, table)
+    yield judge.popular("popularity", plan, base.column_counts)
+    if recent is not None:
+        yield judge.popular("recent popularity", plan, recent)
     return plan
 
 
@@ -224,7 +245,9 @@ def _widths(
         trial = yield from _powers(judge, replace(plan, factors=rule), table)
         found.append((trial, table))
 
-    for dim in DIMS[has_long_histories(judge.base)]:
+    # A catalogue of few items has no use for more columns than items.
+    widths = (min(dim, judge.base.shape[1]) for dim in DIMS[has_long_histories(judge.base)])
+    for dim in dict.fromkeys(widths):
         yield from attempt(replace(plan.factors, dim=dim, epochs=epochs))
     best = max(found, key=lambda one: one[0].worth)[0].plan.factors
     yield from attempt(replace(best, epochs=more))

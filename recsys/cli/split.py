@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from recsys.cli.tables import TABLE, add_text_options, table_of
 from sparsenum._system import replacing
 
 _TAKES = {
@@ -19,7 +20,8 @@ def add_to(commands: Any) -> None:
     """Add the command to those of a parser."""
     split = commands.add_parser("split", help="hold events back, to test on")
     split.set_defaults(command=_split)
-    split.add_argument("table", metavar="TABLE", help="events, one per row: CSV or Parquet")
+    split.add_argument("table", metavar="TABLE", help=TABLE)
+    add_text_options(split)
     split.add_argument("--user", required=True, metavar="COL", help="column of user ids")
     split.add_argument("--item", required=True, metavar="COL", help="column of item ids")
     split.add_argument(
@@ -67,10 +69,29 @@ def _split(arguments: argparse.Namespace) -> None:
     if not folder.parent.is_dir() or folder.is_file():
         raise FileNotFoundError(f"--out must be a folder or a new one in one: got {str(folder)!r}")
     split: Any = ways[arguments.by]
-    parts = split(arguments.table, user=arguments.user, item=arguments.item, **said)
+    table = table_of(arguments.table, arguments)
+    parts = split(table, user=arguments.user, item=arguments.item, **said)
     folder.mkdir(exist_ok=True)
     names = ("train", "known", "hidden") if arguments.by == "users" else ("train", "test")
     for name, part in zip(names, parts, strict=True):
         with replacing(folder / f"{name}.parquet", "--out") as temporary:
             part.write_parquet(temporary)
         sys.stdout.write(f"{part.height:,} rows in {folder / name}.parquet\n")
+    if parts[-1].is_empty():
+        sys.stderr.write(f"recsys: warning: {_why_empty(parts[0], arguments)}\n")
+
+
+def _why_empty(first: Any, arguments: argparse.Namespace) -> str:
+    """Return why nothing was held back."""
+    most = first.group_by(arguments.user).len()["len"].max() or 0
+    if arguments.by != "time" and most < 2:
+        reason = "each user has one row, which stays in the first table"
+    elif arguments.by != "time" and arguments.fraction and arguments.fraction * most < 1:
+        reason = (
+            f"--fraction {arguments.fraction} of the {most:,} rows of any user is less than one"
+        )
+    elif arguments.by == "time":
+        reason = "no pair from --cut on is new: all come before it, or occur before it as well"
+    else:
+        reason = "each row to be held back repeats a pair of user and item of the first table"
+    return f"nothing was held back: {reason}"

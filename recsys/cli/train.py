@@ -8,11 +8,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from recsys.cli.show import describe, print_json
+from recsys.cli.show import print_json
+from recsys.cli.tables import TABLE, add_text_options, table_of
+from recsys.cli.warm import tell_if_cold
+from recsys.data.table import Source
+from recsys.storage.budget import read_budget
 from sparsenum._device import DEVICES
 from sparsenum._system import processors, target_file
 
 if TYPE_CHECKING:
+    from recsys.blend.plan import Plan
     from recsys.data.interactions import Interactions
     from recsys.serving.recommender import Recommender
 
@@ -28,6 +33,7 @@ MODELS = (
     "sansa",
     "popularity",
 )
+LIKES_ALONE = ("auto", "popularity")  # models that use nothing else of a weight
 OPTIONS = (
     "budget",
     "values",
@@ -46,14 +52,16 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     """Add the command to those of the program."""
     train = commands.add_parser("train", help="learn from a table of events")
     train.set_defaults(command=run)
-    train.add_argument("table", metavar="TABLE", help="events, one per row: CSV or Parquet")
+    train.add_argument("table", metavar="TABLE", help=TABLE)
     train.add_argument("--user", required=True, metavar="COL", help="column of user ids")
     train.add_argument("--item", required=True, metavar="COL", help="column of item ids")
-    train.add_argument("--weight", metavar="COL", help="column of weights; others than > 0 drop")
+    train.add_argument("--weight", metavar="COL", help="column of weights; above 0 is a like")
+    train.add_argument("--min-weight", type=float, metavar="W", help="the least weight of a like")
     train.add_argument("--time", metavar="COL", help="column of times")
     train.add_argument(
         "--time-format", metavar="F", help="how times are written: %%d.%%m.%%Y %%H:%%M"
     )
+    add_text_options(train)
     _add_reading(train)
     train.add_argument(
         "--model",
@@ -61,9 +69,12 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         default="auto",
         help="auto blends a graph and factors of items, chosen on held-out events (default)",
     )
-    train.add_argument("--budget", metavar="B", help="weights: 500000, 10%% or 4MB")
+    train.add_argument(
+        "--budget", metavar="B", help="of weights, beside ids and histories: 500000, 10%% or 4MB"
+    )
     train.add_argument("--values", choices=("float32", "int8"), help="auto: how weights are stored")
     train.add_argument("--trials", type=int, metavar="N", help="auto: graphs tried to choose by")
+    train.add_argument("--plan", metavar="MODEL", help="auto: learn as that model was, at once")
     train.add_argument("--dim", type=int, metavar="D", help="columns of the tables")
     train.add_argument("--epochs", type=int, metavar="N", help="passes over the data; default 30")
     train.add_argument("--learning-rate", type=float, metavar="R", help="that of the optimiser")
@@ -98,7 +109,7 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
         "--bad-rows",
         choices=("drop", "error"),
         default="drop",
-        help="rows without id or time, or with a weight not above 0; default: %(default)s",
+        help="rows without id or time, or with a weight that is no number; default: %(default)s",
     )
     for side in ("user", "item"):
         parser.add_argument(
@@ -116,12 +127,18 @@ def run(arguments: argparse.Namespace) -> None:
 
     out = target_file(arguments.out, "--out")
     maker = _maker(arguments)
+    if arguments.budget is not None:
+        read_budget(arguments.budget, 1, int)  # raises before the table is read
+    table = table_of(arguments.table, arguments)
+    if arguments.model == "auto":
+        tell_if_cold()
     start = time.perf_counter()
     train = Interactions.read(
-        arguments.table,
+        table,
         user=arguments.user,
         item=arguments.item,
         weight=arguments.weight,
+        min_weight=arguments.min_weight,
         time=arguments.time,
         time_format=arguments.time_format,
         duplicates=arguments.duplicates,
@@ -130,9 +147,11 @@ def run(arguments: argparse.Namespace) -> None:
         min_item=arguments.min_item,
     )
     sys.stderr.write(train.report.summary() + "\n")
+    if arguments.weight is not None and arguments.model in LIKES_ALONE:
+        sys.stderr.write("Weights tell this model which pairs are liked, but not how much.\n")
     read = time.perf_counter()
     model = maker(train)
-    _fit(model, train, arguments)
+    _fit(model, train, table, arguments)
     done = time.perf_counter()
     model.save(out)
     result = {
@@ -147,7 +166,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json(result)
     else:
-        sys.stdout.write(describe(result))
+        sys.stdout.write(_in_short(result, model))
 
 
 def _maker(arguments: argparse.Namespace) -> "Callable[[Interactions], Recommender]":
@@ -185,33 +204,79 @@ def _maker(arguments: argparse.Namespace) -> "Callable[[Interactions], Recommend
         raise ValueError(
             f"--checkpoint and --resume do not go with --model {arguments.model}: leave them out"
         )
+    if arguments.plan is not None and arguments.model != "auto":
+        raise ValueError(f"--plan does not go with --model {arguments.model}: leave it out")
     if arguments.model == "dense-mf":
         return partial(dense, **options)
     return lambda train: kind(**options)  # type: ignore[no-any-return]
 
 
-def _fit(model: "Recommender", train: "Interactions", arguments: argparse.Namespace) -> None:
+def _in_short(result: dict[str, Any], model: "Recommender") -> str:
+    """Return what was made, how good it was on pairs held back, and what to do next."""
+    out, weights = result["out"], result["weights"]
+    lines = [
+        f"Trained {result['model']} in {result['seconds_training']:.1f} s: {weights:,} weights; "
+        f"with ids and histories {result['file_bytes']:,} bytes in {out}"
+    ]
+    looks = [entry for entry in model.history_ if any(key.startswith("ndcg@") for key in entry)]
+    rivals = [entry for entry in looks if "popularity" in entry.get("part", "")]
+    own = [entry for entry in looks if entry not in rivals]
+    if own:
+        last = own[-1] if "part" not in own[-1] else max(own, key=_ndcg)
+        lines.append(f"On pairs held back: {_metrics(last)}.")
+        better = [entry for entry in rivals if _ndcg(entry) > _ndcg(last)]
+        lines += [f"There {entry['part']} alone has {_metrics(entry)}." for entry in rivals]
+        if better:
+            lines.append(
+                "Popularity does better here: `--model popularity` is smaller, and as good."
+            )
+    lines.append(
+        f"Next: recsys recommend {out} --out lists.csv   (recsys inspect {out}: all figures)"
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _ndcg(entry: dict[str, Any]) -> float:
+    return float(next((entry[key] or 0.0 for key in entry if key.startswith("ndcg@")), 0.0))
+
+
+def _metrics(entry: dict[str, Any]) -> str:
+    kinds = ("recall@", "ndcg@")
+    return ", ".join(
+        f"{k} {v:.4f}" for k, v in entry.items() if k.startswith(kinds) and v is not None
+    )
+
+
+def _fit(
+    model: "Recommender", train: "Interactions", table: Source, arguments: argparse.Namespace
+) -> None:
     """Learn, and show how it goes."""
     from recsys import ItemBlend
-    from recsys.data.validation import pairs_to_choose_by
+    from recsys.data.validation import pairs_to_choose_by, recent_counts
     from sparsenum.progress import Progress
 
-    asked, valid = model.parameters(), arguments.valid
+    asked = model.parameters()
+    valid = None if arguments.valid is None else table_of(arguments.valid, arguments)
     total = asked["epochs"] + asked.get("polish", 0) if "epochs" in asked else None
-    if isinstance(model, ItemBlend) and model.trials and valid is None:
-        names = {"user": arguments.user, "item": arguments.item, "time": arguments.time}
+    options: dict[str, Any] = {}
+    if arguments.checkpoint or arguments.resume:
+        options = {"checkpoint": arguments.checkpoint, "resume": arguments.resume}
+    if arguments.plan is not None:
+        options["plan"] = _plan_of(arguments.plan)
+    elif isinstance(model, ItemBlend) and model.trials and valid is None:
+        names = {name: getattr(arguments, name) for name in ("user", "item", "weight", "time")}
         names["time_format"] = arguments.time_format
-        spared, _ = pairs_to_choose_by(arguments.table, **names, seed=arguments.seed)
+        spared, _ = pairs_to_choose_by(table, **names, seed=arguments.seed)
         valid = spared if spared.height else None
-    state = {"checkpoint": arguments.checkpoint, "resume": arguments.resume}
-    kept = state if arguments.checkpoint or arguments.resume else {}
+        if valid is not None and arguments.time is not None:
+            options["recent"] = recent_counts(table, spared, train)
     with Progress("train", total=total) as progress:
         try:
             model.fit(
                 train,
                 valid=valid,
                 on_epoch=lambda entry: progress.update(entry["epoch"], _note(entry)),
-                **kept,
+                **options,
             )
         except KeyboardInterrupt:
             if arguments.checkpoint:
@@ -220,6 +285,19 @@ def _fit(model: "Recommender", train: "Interactions", arguments: argparse.Namesp
                     "--resume goes on from there.\n"
                 )
             raise
+
+
+def _plan_of(path: str) -> "Plan":
+    """Return the plan of an earlier model."""
+    from recsys import ItemBlend, load
+
+    model = load(path)
+    if not isinstance(model, ItemBlend):
+        raise ValueError(
+            f"--plan must be a model that `recsys train` made by itself: got {path!r}, which is "
+            f"{model.name}"
+        )
+    return model.plan_
 
 
 def _note(entry: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from recsys.data.split import by_time, held_out_users, leave_last, random_per_us
 from recsys.data.table import open_table
 from recsys.data.textfile import TextFile
 from recsys.data.times import read_times
-from recsys.data.validation import pairs_to_choose_by
+from recsys.data.validation import pairs_to_choose_by, recent_counts
 
 __all__ = [
     "Interactions",
@@ -20,4 +20,5 @@ __all__ = [
     "random_per_user",
     "read_times",
     "readers",
+    "recent_counts",
 ]

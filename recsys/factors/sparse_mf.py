@@ -43,7 +43,7 @@ class SparseMF(Factored):
     ----------
     budget : int or str, default "5%"
         Weights in both tables together (``500000``), a share of the dense tables (``"10%"``) or
-        a size on disk (``"4MB"``); at least one weight for each user and item.
+        what weights take on disk (``"4MB"``); at least one weight for each user and item.
     dim : int, default 256
         Columns of the tables, up to 65,536.
     epochs : int, default 30

@@ -33,7 +33,7 @@ class EASE(Neighbours):
     Parameters
     ----------
     budget : int or str, default "2%"
-        Weights kept, a share of all n_items^2, or a size on disk; as for `SparseMF`.
+        Weights kept, a share of all n_items^2, or what they take on disk; as for `SparseMF`.
     reg : float, default 4.0
         L2 penalty, in units of the mean weighted square of an item's column.
     user_power : float, default 0.5

@@ -31,8 +31,8 @@ class SANSA(EASE):
     Parameters
     ----------
     budget : int or str, default "2%"
-        Weights of W, a share of all n_items^2, or a size on disk, as for `SparseMF`; one for each
-        item at least.
+        Weights of W, a share of all n_items^2, or what they take on disk, as for `SparseMF`; one
+        for each item at least.
     reg, user_power, item_power
         As for `EASE`.
 

@@ -19,7 +19,7 @@ def parse_budget(budget: int | str, n_rows: int, dim: int) -> int:
     Parameters
     ----------
     budget : int or str
-        Weights (``500000``), a share of the dense tables (``"10%"``), or a size on disk
+        Weights (``500000``), a share of the dense tables (``"10%"``), or what weights take on disk
         (``"4MB"``, decimal; 6 bytes for a weight with its column, 2 for a row).
     n_rows : int
         Users and items together.

@@ -74,7 +74,10 @@ def refuse(capsys):
         assert (out, err[-1:]) == ("", "\n")
         *before, said = err.splitlines()
         assert said.startswith("recsys: error: ")
-        assert all(line.startswith(("Read ", "Dropped ", "Merged ")) for line in before)
+        assert all(
+            line.startswith(("Read ", "Dropped ", "Merged ", "Set aside ", "Weights "))
+            for line in before
+        )
         assert "Errno" not in said
         return said
 
@@ -125,8 +128,10 @@ def test_what_train_says_to_people(tmp_path, table, run):
     events(1).write_csv(valid)
     said = run("train", table, *TRAIN, *QUICK, "--valid", valid, "--time", "when", "--out", out)
     assert "validation recall " in said.err
-    assert "weights              208" in said.out
-    assert "history" not in said.out
+    assert "208 weights; with ids and histories " in said.out
+    assert "On pairs held back: recall@12 " in said.out
+    assert f"Next: recsys recommend {out} --out lists.csv" in said.out
+    assert said.out.count("\n") <= 6
     assert run("inspect", out).out.count("dense_weights") == 1
 
 
@@ -163,7 +168,7 @@ def test_seeds_and_options_reach_the_model(tmp_path, table, run):
     assert load(out).parameters()["epochs"] == 30
 
 
-def test_evaluate_reports_what_the_model_does(tmp_path, trained, run):
+def test_evaluate_reports_what_the_model_does(tmp_path, trained, run, refuse):
     test = tmp_path / "test.csv"
     events(1).write_csv(test)
     said = run("evaluate", trained, test, "--k", 3, "--json")
@@ -178,8 +183,7 @@ def test_evaluate_reports_what_the_model_does(tmp_path, trained, run):
     again = run("evaluate", trained, test, "--k", 3, "--json", "--user", "u", "--item", "i")
     assert json.loads(again.out) == result
     test.write_text("who,what\nstranger,i1\n")
-    nobody = json.loads(run("evaluate", trained, test, "--json", "--k", 3).out)
-    assert (nobody["recall@3"], nobody["users"], nobody["unknown_users"]) == (None, 0, 1)
+    assert "got none, with 1 rows of unknown users" in refuse("evaluate", trained, test, "--k", 3)
 
 
 def test_text_tables_fit_models_with_number_ids(tmp_path, run):
@@ -256,12 +260,12 @@ def no_file(folder):
     [
         (None, ["--user", "name"], "user must name a column of the table: got 'name'; columns are"),
         (None, ["--weight", "what"], "weight must name another column than item"),
-        (csv(b"who,what\n"), [], "source must have rows to learn from: got 0 rows"),
-        (csv(b""), [], "source must be a readable table"),
-        (csv("who,what\ncaf\u00e9,x\n".encode("latin1")), [], "source must be UTF-8 text"),
-        (csv(b"who,what\na,b,c\n"), [], "source must be a readable table"),
-        (csv(b"who,what\na,x\nb,x\n"), [], "train must have at least two items"),
-        (no_file, [], "source must be the path of a file"),
+        (csv(b"who,what\n"), [], "TABLE must have rows to learn from: got 0 rows"),
+        (csv(b""), [], "TABLE must be a readable table"),
+        (csv("who,what\ncaf\u00e9,x\n".encode("latin1")), [], "TABLE must be UTF-8 text"),
+        (csv(b"who,what\na,b,c\n"), [], "TABLE must be a readable table"),
+        (csv(b"who,what\na,x\nb,x\n"), [], "TABLE must have at least two items"),
+        (no_file, [], "TABLE must be the path of a file"),
         (None, ["--budget", "0"], "budget must buy from 52 weights"),
         (None, ["--budget", "110%"], "budget must buy from 52 weights"),
         (None, ["--budget", "1e400"], "budget must buy from 52 weights"),
@@ -349,11 +353,11 @@ def foreign(path, whole):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda path, whole: None, "path must be that of a model file"),
+        (lambda path, whole: None, "MODEL.npz must be that of a model file"),
         (truncated, "not a complete .npz archive"),
         (foreign, "it has no header"),
         (lambda path, whole: path.write_text("who,what\n"), "not a complete .npz archive"),
-        (lambda path, whole: path.mkdir(), "path must be that of a model file"),
+        (lambda path, whole: path.mkdir(), "MODEL.npz must be that of a model file"),
     ],
     ids=["missing", "truncated", "foreign", "table", "folder"],
 )
@@ -377,7 +381,7 @@ def test_files_that_are_no_models_are_refused(tmp_path, trained, table, refuse, 
     [
         (b"user,what\n1,2\n", [], "user must name a column of the table: got 'who'"),
         (b"who,what\n1,2\n", ["--item", "x"], "item must name a column of the table: got 'x'"),
-        (b"who,what\n\xe9,2\n", [], "source must be UTF-8 text"),
+        (b"who,what\n\xe9,2\n", [], "TABLE must be UTF-8 text"),
         (b"who,what\n1,2\n", ["--k", "13"], "k must be from 1 to 12: got 13"),
     ],
 )

@@ -7,14 +7,20 @@ import pytest
 from recsys.cli import main
 
 OPTIONS = {
-    "train": "--user --item --weight --time --time-format --duplicates --bad-rows --min-user "
-    "--min-item --model --budget --values --trials --dim --epochs --learning-rate --weight-decay "
-    "--seed --valid --validation --patience --device --checkpoint --resume --out --json TABLE auto "
-    "dsl-mf static-mf dsl-lightgcn sparse-als dense-mf itemknn ease sansa popularity",
-    "evaluate": "--user --item --k --valid --device --json MODEL.npz TABLE",
-    "recommend": "--users --k --allow --deny --unknown --histories --memory-limit --device --out "
-    "MODEL.npz .parquet CSV all error skip popular fold_in cpu cuda",
+    "train": "--user --item --weight --min-weight --time --time-format --separator --decimal-comma "
+    "--duplicates --bad-rows --min-user --min-item --model --budget --values --trials --plan --dim "
+    "--epochs --learning-rate --weight-decay --seed --valid --validation --patience --device "
+    "--checkpoint --resume --out --json TABLE auto dsl-mf static-mf dsl-lightgcn sparse-als "
+    "dense-mf itemknn ease sansa popularity",
+    "evaluate": "--user --item --k --valid --separator --decimal-comma --device --json MODEL.npz "
+    "TABLE",
+    "recommend": "--users --k --include-seen --allow --deny --unknown --histories --user --item "
+    "--separator --decimal-comma --memory-limit --device --out MODEL.npz .parquet CSV all error "
+    "skip popular fold_in cpu cuda",
+    "similar": "--k --json MODEL.npz ITEM",
+    "explain": "--json MODEL.npz USER ITEM",
     "inspect": "--json MODEL.npz",
+    "warmup": "",
 }
 
 

@@ -1,0 +1,7 @@
+"""Let ``python -m sparsenum`` be the command."""
+
+import sys
+
+from sparsenum.cli import main
+
+sys.exit(main())
