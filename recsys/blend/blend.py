@@ -34,6 +34,7 @@ from sparsenum.sparse import CSR
 
 VALIDATION = 0.1  # share of the pairs that is held back to choose by, where none are given
 COUNT_BYTES = 4  # for each item, to say how many users it has
+MOST_COLUMNS = 2**12  # of factors in a file: a dense matrix has as many rows and columns
 YARDSTICK = 64  # columns of the dense tables of users and items that a share is a share of
 
 
@@ -306,7 +307,11 @@ class ItemBlend(ItemBased):
         if counts.dtype != np.uint32 or counts.shape != (n_items,):
             raise ValueError("the file's counts of the items are not sound")
         graph = unpack(arrays, "graph", (n_items, n_items))
-        factors = unpack(arrays, "factors", (n_items, whole(chosen.factors.dim, "dim", lower=1)))
+        factors = unpack(
+            arrays,
+            "factors",
+            (n_items, whole(chosen.factors.dim, "dim", lower=1, upper=MOST_COLUMNS)),
+        )
         model.n_weights_, model.history_ = header["budget"], header["history"]
         model._serve(graph, factors, counts, chosen)
         return model

@@ -3,6 +3,7 @@
 import hashlib
 import http.client
 import os
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -16,7 +17,13 @@ _TIMEOUT = 30.0  # seconds without an answer
 
 
 def fetch(
-    url: str, sha256: str, name: str, *, folder: str | os.PathLike[str] | None = None
+    url: str,
+    sha256: str,
+    name: str,
+    *,
+    folder: str | os.PathLike[str] | None = None,
+    most_bytes: int = 2 * 10**9,
+    most_seconds: float = 3600.0,
 ) -> Path:
     """Return the path of a file of the web, downloaded unless it is in the cache already.
 
@@ -30,6 +37,10 @@ def fetch(
         What to call the file in the cache.
     folder : path, optional
         The cache; by default `recsys` in $XDG_CACHE_HOME or in ~/.cache. It is made if need be.
+    most_bytes : int, default 2,000,000,000
+        Size at which a download is given up.
+    most_seconds : float, default 3600
+        Time after which it is.
 
     Returns
     -------
@@ -39,21 +50,22 @@ def fetch(
     Raises
     ------
     ConnectionError
-        If the site cannot be reached or does not have the file.
+        If the site cannot be reached, does not have the file or takes too long.
     ValueError
-        If what came has another checksum, which is not kept; or `url`, `sha256` or `name` is unfit.
+        If what came is too large or has another checksum, and is not kept; or `url`, `sha256` or
+        `name` is unfit.
     OSError
         If the cache cannot be written.
     """
     sha256 = _checked(url, sha256, name)
     target = (cache_folder() if folder is None else Path(folder)) / name
-    if target.is_file() and _digest(target) == sha256:
+    if target.is_file() and digest(target) == sha256:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with replacing(target, "folder") as temporary:
         with open(temporary, "wb") as file:
-            _download(url, file, target)
-        found = _digest(temporary)
+            _download(url, file, target, most_bytes, time.monotonic() + most_seconds)
+        found = digest(temporary)
         if found != sha256:
             raise ValueError(
                 f"url must give the file with sha256 {sha256}: got {temporary.stat().st_size:,} "
@@ -82,14 +94,22 @@ def _checked(url: str, sha256: str, name: str) -> str:
     return sha256.lower()
 
 
-def _download(url: str, file: BinaryIO, target: Path) -> None:
+def _download(url: str, file: BinaryIO, target: Path, most_bytes: int, deadline: float) -> None:
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:
             total = int(answer.headers.get("Content-Length") or 0)
             with Progress(
                 f"download {target.name}, MiB", total=-(-total // _CHUNK) or None
             ) as shown:
-                while chunk := answer.read(_CHUNK):
+                # One read takes what has arrived, so that a slow site cannot hold it up.
+                while chunk := answer.read1(_CHUNK):
+                    if max(total, file.tell() + len(chunk)) > most_bytes:
+                        raise ValueError(
+                            f"url must give no more than {most_bytes:,} bytes (most_bytes): got "
+                            f"{max(total, file.tell() + len(chunk)):,} or more from {url!r}"
+                        )
+                    if time.monotonic() > deadline:
+                        raise TimeoutError("a download that takes too long (most_seconds)")
                     file.write(chunk)
                     shown.update(-(-file.tell() // _CHUNK))
     except (
@@ -104,6 +124,7 @@ def _download(url: str, file: BinaryIO, target: Path) -> None:
         ) from None
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

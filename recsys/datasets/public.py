@@ -1,5 +1,6 @@
 """Public sets by name: where each is, what its archive must be, and the table in it."""
 
+import hashlib
 import os
 import shutil
 import zipfile
@@ -9,7 +10,7 @@ from typing import NamedTuple
 import polars as pl
 
 from recsys.data.readers import movielens
-from recsys.datasets.download import fetch
+from recsys.datasets.download import digest, fetch
 from sparsenum._check import choice
 from sparsenum._system import replacing
 
@@ -81,7 +82,7 @@ def _extract(archive: Path, member: str) -> Path:
     """Return the member of a checked archive as a file beside it, in a folder of its own."""
     target = archive.with_suffix("") / Path(member).name
     with zipfile.ZipFile(archive) as opened:
-        if target.is_file() and target.stat().st_size == opened.getinfo(member).file_size:
+        if target.is_file() and _is_same(target, opened, member):
             return target
         target.parent.mkdir(exist_ok=True)
         with (
@@ -91,3 +92,14 @@ def _extract(archive: Path, member: str) -> Path:
         ):
             shutil.copyfileobj(source, file)
     return target
+
+
+def _is_same(target: Path, archive: zipfile.ZipFile, member: str) -> bool:
+    """Return whether a file has the contents of a member of a checked archive."""
+    if target.stat().st_size != archive.getinfo(member).file_size:
+        return False
+    expected = hashlib.sha256()
+    with archive.open(member) as source:
+        while chunk := source.read(2**20):
+            expected.update(chunk)
+    return digest(target) == expected.hexdigest()

@@ -129,9 +129,11 @@ def pack_series(series: pl.Series) -> NDArray[np.uint8]:
 
 def unpack_series(array: NDArray[np.uint8]) -> pl.Series:
     """Return the series that `pack_series` made into bytes; ValueError if they are not such."""
+    if _is_compressed(array):  # a few bytes of it may be as many gigabytes as they like
+        raise ValueError("array must hold the bytes that pack_series writes, not compressed ones")
     try:
         frame = pl.read_ipc(io.BytesIO(array.tobytes()))
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise ValueError(
             f"array must hold the bytes of an Arrow IPC file: got {array.size} bytes that do not "
             f"read as one ({error}); use what pack_series returned"
@@ -141,6 +143,17 @@ def unpack_series(array: NDArray[np.uint8]) -> pl.Series:
             f"array must hold one column: got {frame.width}; use what pack_series returned"
         )
     return frame.to_series()
+
+
+def _is_compressed(array: NDArray[np.uint8]) -> bool:
+    """Return whether a buffer of an Arrow file begins with its length and a mark of LZ4 or zstd."""
+    whole = array.size // 8 * 8
+    words = array[:whole].view(np.uint64)
+    lengths, starts = words[:-1].view(np.int64), words[1:]
+    plausible = (lengths > 0) & (lengths < 2**40)
+    lz4 = ((starts & 0xFFFFFFFF) == 0x184D2204) & ((starts >> np.uint64(38) & 3) == 1)
+    zstd = (starts & 0xFFFFFFFF) == 0xFD2FB528
+    return bool((plausible & (lz4 | zstd)).any())
 
 
 def _storable(name: str, array: Array) -> Array:

@@ -190,3 +190,14 @@ def test_a_size_holds_where_there_are_as_many_items_as_columns(n_items):
     for values in ("float32", "int8"):
         report = ItemBlend(budget="8KB", values=values, trials=0).fit(train).report()
         assert sum(report[f"bytes_{part}"] for part in ("values", "indices", "rows")) <= 8000
+
+
+def test_a_file_that_claims_columns_without_end_is_refused(model, tmp_path):
+    from recsys.storage import files
+
+    model.save(tmp_path / "m.npz")
+    header, arrays = files.read(tmp_path / "m.npz")
+    header["plan"]["factors"]["dim"] = 10**6
+    files.write(tmp_path / "m.npz", header, arrays)
+    with pytest.raises(ValueError, match="dim must be from 1 to 4096"):
+        load(tmp_path / "m.npz")

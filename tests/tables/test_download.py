@@ -148,3 +148,25 @@ def test_other_names_are_refused():
         ValueError, match="Unknown name 'netflix': expected one of 'movielens-100k'"
     ):
         load("netflix")
+
+
+def test_downloads_have_an_end(site, tmp_path):
+    folder, address = site
+    content = b"content" * 999
+    (folder / "a.bin").write_bytes(content)
+    named = (f"{address}/a.bin", sha(content), "a.bin")
+    with pytest.raises(ValueError, match="no more than 6,992 bytes"):
+        fetch(*named, folder=tmp_path, most_bytes=len(content) - 1)
+    with pytest.raises(ConnectionError, match="takes too long"):
+        fetch(*named, folder=tmp_path, most_seconds=-1.0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["site"]
+    assert fetch(*named, folder=tmp_path, most_bytes=len(content)).read_bytes() == content
+
+
+def test_what_was_extracted_is_checked_by_its_contents(tmp_path):
+    archive = tmp_path / "set.zip"
+    with zipfile.ZipFile(archive, "w") as written:
+        written.writestr("set/u.data", b"1\t2\t3\t4\n")
+    target = public._extract(archive, "set/u.data")
+    target.write_bytes(b"9\t9\t9\t9\n")
+    assert public._extract(archive, "set/u.data").read_bytes() == b"1\t2\t3\t4\n"

@@ -299,3 +299,23 @@ def test_killed_writers_always_leave_a_readable_file(tmp_path):
             writer.send_signal(signal.SIGKILL)
         header, arrays = read(path)
         assert (arrays["step"] == header["step"]).all()
+
+
+@pytest.mark.parametrize("compression", ["lz4", "zstd"])
+@pytest.mark.parametrize("kind", [pl.Int64, pl.String])
+def test_compressed_ids_are_refused_before_they_are_unpacked(compression, kind):
+    ids = pl.Series(range(2000)).cast(kind)
+    buffer = io.BytesIO()
+    ids.to_frame("ids").write_ipc(buffer, compression=compression)
+    with pytest.raises(ValueError, match="not compressed ones"):
+        unpack_series(np.frombuffer(buffer.getvalue(), np.uint8))
+    assert unpack_series(pack_series(ids)).equals(ids)
+
+
+def test_a_panic_of_the_reader_of_ids_is_an_error(monkeypatch):
+    def panic(*_):
+        raise pl.exceptions.PanicException("out of bounds")
+
+    monkeypatch.setattr(pl, "read_ipc", panic)
+    with pytest.raises(ValueError, match="Arrow IPC file"):
+        unpack_series(np.zeros(16, np.uint8))
