@@ -351,5 +351,6 @@ def test_a_stopped_unbalanced_result_is_finite_and_honest(rho, max_iter, reg):
         pairs = zip((a, b), (phi, psi), np.broadcast_to(rho, 2), (1, 0), strict=True)
         with np.errstate(over="ignore"):
             off = sum(abs(P.sum(axis=axis) - m * np.exp(-x / r)).sum() for m, x, r, axis in pairs)
-        assert result.marginal_error == pytest.approx(off / P.sum(), rel=1e-4, abs=1e-7)
+        if P.sum() > 1e-250:  # else both have underflowed
+            assert result.marginal_error == pytest.approx(off / P.sum(), rel=1e-4, abs=1e-7)
         assert result.converged == (result.marginal_error <= 1e-9)
