@@ -97,6 +97,7 @@ def newton_step(
     return better, length == 1.0 and reach < 1.0
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a step that overflows is refused
 def direction(problem: DualProblem, at: Iterate, pace: Pace, goal: float) -> Vector:
     """Solve (diag(c) (1 + damping) - P' diag(1/a) P) x = b - c with a sparsified P.
 

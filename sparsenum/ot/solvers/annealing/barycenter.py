@@ -117,6 +117,7 @@ def newton_step(view: Agreement, at: Point, pace: Pace, goal: float) -> Point | 
     return backtrack(at, lambda t: view.point(at.g + t * whole), slope, view.reg, pace, reach)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a step that overflows is refused
 def direction(view: Agreement, at: Point, pace: Pace, goal: float) -> Rows:
     """Solve (diag(c_k (1 + damping)) - P_k' diag(1/a_k) P_k) x_k = y - c_k, sum_k w_k x_k = 0.
 

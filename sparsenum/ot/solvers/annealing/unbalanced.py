@@ -157,6 +157,7 @@ def newton_step(view: Relaxed, at: Point, pace: Pace, goal: float) -> Point | No
     return backtrack(at, lambda t: view.point(psi + t * whole), slope, view.reg, pace, reach)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a step that overflows is refused
 def direction(view: Relaxed, at: Point, pace: Pace, goal: float) -> Vector:
     """Solve (diag(c (1 + damping) + w reg / rho_b) - kappa_a P' diag(1/r) P) x = w - c.
 
