@@ -33,7 +33,7 @@ MODELS = (
     "sansa",
     "popularity",
 )
-LIKES_ALONE = ("auto", "popularity")  # models that use nothing else of a weight
+LIKES_ALONE = ("auto", "ease", "sansa", "popularity")  # models that use nothing else of a weight
 OPTIONS = (
     "budget",
     "values",

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 from recsys.data.interactions import Interactions
-from recsys.items.confidence import confidence
 from recsys.items.neighbours import Neighbours
 from recsys.storage.budget import parse_budget
 from sparsenum._check import non_negative, positive, require_memory
@@ -23,9 +22,8 @@ class EASE(Neighbours):
 
     EASE [1]_ minimises ``|X - X B|^2 + reg |B|^2`` with a zero diagonal: B_ij = -P_ij / P_jj with
     P = (X'X + reg I)^-1. Here interactions weigh ``d_u^(-user_power/2) d_i^-item_power`` for users
-    and items with d events, times the confidence that weights give, so that neither busy users nor
-    popular items drown the rest, and of what that leads to the largest entries stay, within the
-    budget.
+    and items with d events, so that neither busy users nor popular items drown the rest, and of
+    what that leads to the largest entries stay, within the budget.
 
     The matrix is dense until then: float64, n_items^2, and O(n_items^3) time. For more than some
     ten thousand items other models are the better choice.
@@ -72,7 +70,7 @@ class EASE(Neighbours):
         reg, *powers = self._numbers()
         weights = parse_budget(self.budget, n, n)
         require_memory((n, n), "the matrix of all items", "choose SANSA, ItemKNN or SparseMF")
-        scaled, scales = normalised(confidence(train), *powers)
+        scaled, scales = normalised(train.matrix, *powers)
         P = inverse(scaled, reg)
         return largest(weights_of(P, scales), weights, n)
 
@@ -88,7 +86,7 @@ class EASE(Neighbours):
 def normalised(
     matrix: CSR, user_power: float, item_power: float
 ) -> tuple[CSR, NDArray[np.float64]]:
-    """Return d_u^(-user_power/2) d_i^-item_power times each entry, and d_i^item_power."""
+    """Return d_u^(-user_power/2) d_i^-item_power for what was taken, and d_i^item_power."""
     users, items = (
         np.maximum(counts, 1).astype(np.float64)
         for counts in (matrix.row_counts, matrix.column_counts)

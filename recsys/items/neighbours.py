@@ -42,7 +42,7 @@ class Neighbours(ItemBased):
         Parameters
         ----------
         train : Interactions
-            What users took; weights count as confidence (`recsys.items.confidence`).
+            What users took; how much a pair is liked counts for `ItemKNN` alone.
         valid, on_epoch
             Not used: there are no epochs to watch.
 

@@ -9,7 +9,6 @@ from scipy.sparse import csr_array
 
 from recsys.data.interactions import Interactions
 from recsys.items import _cpu_sansa
-from recsys.items.confidence import confidence
 from recsys.items.ease import BLOCK, EASE, normalised
 from recsys.storage.budget import parse_budget
 from sparsenum.sparse import CSR, rows_times_sparse, spmv, transpose
@@ -55,7 +54,7 @@ class SANSA(EASE):
         """Return W; cost O(pairs of items in a user's row + n_items k^3) for rows of k weights."""
         weights = parse_budget(self.budget, train.n_items, train.n_items)
         reg, *powers = self._numbers()
-        scaled, scales = normalised(confidence(train), *powers)
+        scaled, scales = normalised(train.matrix, *powers)
         order = np.argsort(-train.matrix.column_counts, kind="stable")
         K = inverse_factor(relabelled(scaled, np.argsort(order)), reg, weights)
         W = relabelled(K, order)

@@ -6,7 +6,6 @@ import pytest
 
 from recsys import EASE, SANSA, Interactions, load
 from recsys.items import sansa
-from recsys.items.confidence import confidence
 from recsys.items.ease import normalised
 from sparsenum.sparse import transpose
 from sparsenum.topology import allocate
@@ -40,7 +39,7 @@ def by_hand(X, reg, room):
 @pytest.mark.parametrize("weights", [14, 50, 105])
 def test_rows_are_solved_as_by_hand(monkeypatch, head, weights):
     monkeypatch.setattr(sansa, "HEAD", head)
-    X, _ = normalised(confidence(interactions()), 0.5, 0.25)
+    X, _ = normalised(interactions().matrix, 0.5, 0.25)
     K = sansa.inverse_factor(X, 0.7, weights)
     room = allocate(weights, np.ones(14), lower=1, upper=np.arange(1, 15))
     expected = by_hand(X.to_dense().astype(float), 0.7, room)
