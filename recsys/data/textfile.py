@@ -27,6 +27,12 @@ class TextFile(os.PathLike[str]):
         The character between fields; by default a comma in `.csv`, a tab in `.tsv` and `.txt`.
     decimal_comma : bool, default False
         Whether weights have a comma for a decimal point.
+
+    Examples
+    --------
+    >>> from recsys.data import TextFile
+    >>> TextFile("sales.csv", separator=";", decimal_comma=True).separator
+    ';'
     """
 
     path: str | os.PathLike[str]

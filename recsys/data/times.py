@@ -86,6 +86,14 @@ def read_times(
     ValueError
         If a row does not fit the format, no format fits all rows or two do, or numbers are of two
         units.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> from recsys.data import read_times
+    >>> table = pl.LazyFrame({"day": ["31.12.2019", "5.1.2020"]})
+    >>> table.select(read_times(table, "day")).collect().item(1, 0)
+    datetime.datetime(2020, 1, 5, 0, 0)
     """
     dtype = frame.collect_schema()[column]
     is_text = dtype == pl.String or dtype in (pl.Categorical, pl.Enum)
