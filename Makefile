@@ -6,7 +6,22 @@ DATA ?=
 OUT ?= demo-output
 FULL ?=
 
-.PHONY: demo test test-torch test-cuda-compile bench docs lint clean
+
+# Tests go to two workers, whose libraries take one thread each. Those of the mark `alone` measure
+# time or memory and come after the others; those of devices, simulated, have a target of their own.
+WORKERS ?= 2
+SINGLE := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+PYTEST = env $(SINGLE) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+# What another processor, BLAS, numpy or Python could change: numbers, and files of models.
+PORTABLE := tests/transport tests/matrices tests/topology tests/recommenders tests/serving \
+  tests/tables/test_storage.py tests/test_system.py
+SET ?= test
+NEWEST ?= $(shell for python in python3.15 python3.14 python3.13 \
+  $$(ls -d $$HOME/.pyenv/versions/3.1[3-9]*/bin/python 2>/dev/null | sort -rV); do \
+  $$python -c "" 2>/dev/null && echo $$python && break; done)
+
+.PHONY: demo test test-cuda-simulator test-torch test-cuda-compile bench docs lint clean
+.PHONY: test-portable test-haswell test-generic test-lower test-newest
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
@@ -20,6 +35,11 @@ $(VENV)/demo.stamp: pyproject.toml | $(BIN)/python
 
 $(VENV)/test.stamp: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable . --group test
+	@touch $@
+
+$(VENV)/lower.stamp: pyproject.toml | $(BIN)/python
+	$(BIN)/python tests/lower_bounds.py > $(VENV)/lower.txt
+	$(BIN)/python -m pip install --quiet --editable . --group test --constraint $(VENV)/lower.txt
 	@touch $@
 
 $(VENV)/torch.stamp: pyproject.toml | $(BIN)/python
@@ -47,7 +67,37 @@ demo: $(VENV)/demo.stamp
 	$(BIN)/python examples/shop.py --out $(OUT) $(if $(DATA),--data "$(DATA)")
 
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest
+	$(PYTEST) -m "not alone" --ignore=tests/devices
+	$(BIN)/python -m pytest -m alone --ignore=tests/devices
+
+# The CUDA kernels in numba's simulator; `pytest --gpu tests/devices` takes a device.
+test-cuda-simulator: $(VENV)/test.stamp
+	$(PYTEST) tests/devices
+
+# What a machine could change, in the environment that VENV and SET name.
+test-portable: $(VENV)/$(SET).stamp
+	$(PYTEST) -m "not alone" $(PORTABLE)
+
+# The BLAS kernels of processors without AVX-512: rows of a product differ by their place there.
+test-haswell:
+	OPENBLAS_CORETYPE=Haswell $(MAKE) test-portable
+
+# Machine code for the plainest processor of this kind, without wide vectors or fused products.
+test-generic:
+	NUMBA_CPU_NAME=generic NUMBA_CACHE_DIR=$(CURDIR)/$(VENV)/numba-generic $(MAKE) test-portable
+
+# The oldest versions that pyproject.toml promises to work with; they exist for Python 3.11 and 3.12.
+test-lower:
+	NUMBA_CACHE_DIR=$(CURDIR)/.venv-lower/numba $(MAKE) test-portable VENV=.venv-lower SET=lower
+
+# The newest of everything, on the newest Python of this machine.
+test-newest:
+ifeq ($(NEWEST),)
+	@echo "test-newest: skipped, there is no Python newer than 3.12 on this machine"
+else
+	NUMBA_CACHE_DIR=$(CURDIR)/.venv-newest/numba \
+	  $(MAKE) test-portable VENV=.venv-newest PYTHON=$(NEWEST)
+endif
 
 # The tests that `make test` skips where torch is missing.
 test-torch: $(VENV)/torch.stamp
@@ -76,5 +126,5 @@ lint: $(VENV)/lint.stamp
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) $(OUT) benches/report docs/_build docs/made build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks
+	rm -rf $(VENV) .venv-lower .venv-newest $(OUT) benches/report docs/_build docs/made build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -312,3 +312,26 @@ def test_examples_of_public_names_run(thing):
 def test_the_doors_have_examples():
     for door in (ot.solve, ot.sinkhorn, ot.sinkhorn2, topology.allocate):
         assert ">>> " in inspect.getdoc(door)
+
+
+# Tests
+
+TESTING = [path for path in EVERYTHING if "atol" in path.read_text("utf-8")]
+CLOSE = {"assert_allclose", "allclose", "isclose"}
+
+
+def options(node):
+    """Return the options that a comparison, or a dict of options, names."""
+    if isinstance(node, ast.Dict):
+        return {key.value for key in node.keys if isinstance(key, ast.Constant)}
+    if isinstance(node, ast.Call) and getattr(node.func, "attr", None) in CLOSE:
+        return {keyword.arg for keyword in node.keywords}
+    return set()
+
+
+@pytest.mark.parametrize("path", TESTING, ids=names(TESTING))
+def test_an_absolute_tolerance_stands_beside_a_relative_one(path):
+    """Alone it would bring numpy's 1e-7 along, and a bound of 1e-14 would hold nothing to it."""
+    named = {node: options(node) for node in ast.walk(ast.parse(path.read_text("utf-8")))}
+    loose = [node.lineno for node, said in named.items() if "atol" in said and "rtol" not in said]
+    assert loose == []

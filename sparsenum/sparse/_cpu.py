@@ -163,11 +163,12 @@ def schur_cg(Q, Qt, weight, b, rtol, max_iter, x):
     n_iter = 0
     while residual > rtol and n_iter < max_iter:
         schur_product(Q, Qt, weight, p, Ap)
-        curvature = 0.0
+        curvature = size = 0.0
         for j in range(m):
             curvature += p[j] * Ap[j]
+            size += p[j] * weight[j] * p[j]
         n_iter += 1
-        if not curvature > 0.0:
+        if not curvature > 1e-14 * size:  # the matrix is zero there but for rounding
             break
         alpha = rz / curvature
         previous = rz

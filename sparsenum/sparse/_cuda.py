@@ -190,7 +190,7 @@ def cg(indptr, indices, data, inverse, b, rtol, max_iter, x, work, parts, out):
     grid = cuda.cg.this_grid()
     lane, warp, warps = cuda.threadIdx.x % LANES, cuda.grid(1) // LANES, cuda.gridsize(1) // LANES
     r, p, Ap = work[0], work[1], work[2]
-    rz = square = 0.0
+    rz = square = steepest = 0.0
     for j in range(cuda.grid(1), b.size, cuda.gridsize(1)):
         x[j] = 0.0
         r[j] = b[j]
@@ -202,16 +202,18 @@ def cg(indptr, indices, data, inverse, b, rtol, max_iter, x, work, parts, out):
     goal = rtol * residual
     n_iter = 0
     while residual > goal and n_iter < max_iter:
-        curvature = 0.0
+        curvature = size = 0.0
         for i in range(warp, b.size, warps):
             total = row_dot(indptr, indices, data, i, lane, p)
             if lane == 0:
                 Ap[i] = total
                 curvature += p[i] * total
-        curvature, _ = grid_sums(curvature, 0.0, parts[2:])
+                size += p[i] / inverse[i] * p[i]
+        curvature, size = grid_sums(curvature, size, parts[2:])
         n_iter += 1
-        if not curvature > 0.0:
+        if not curvature > 1e-14 * steepest * size:  # A is zero there but for rounding
             break
+        steepest = max(steepest, curvature / size)
         alpha, previous = rz / curvature, rz
         rz = square = 0.0
         for j in range(cuda.grid(1), b.size, cuda.gridsize(1)):
@@ -285,15 +287,16 @@ def schur_cg(
             if lane == 0:
                 y[i] = total
         grid.sync()
-        curvature = 0.0
+        curvature = size = 0.0
         for j in range(warp, b.size, warps):
             total = row_dot(t_indptr, t_indices, t_data, j, lane, y)
             if lane == 0:
                 Ap[j] = weight[j] * p[j] - total
                 curvature += p[j] * Ap[j]
-        curvature, _ = grid_sums(curvature, 0.0, parts[2:])
+                size += p[j] * weight[j] * p[j]
+        curvature, size = grid_sums(curvature, size, parts[2:])
         n_iter += 1
-        if not curvature > 0.0:
+        if not curvature > 1e-14 * size:  # the matrix is zero there but for rounding
             break
         alpha, previous = rz / curvature, rz
         rz = size = 0.0

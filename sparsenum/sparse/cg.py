@@ -13,6 +13,8 @@ from sparsenum.sparse.products import spmv
 
 Vector = NDArray[np.float64]
 
+FLAT = 1e-14  # of the steepest curvature met: a direction in which A is zero but for rounding
+
 
 @dataclass(frozen=True, slots=True)
 class CGResult:
@@ -49,7 +51,7 @@ def cg(
 
     Started from zero the iterates stay in the range of A, so a singular but consistent system is
     solved too. The solve ends early, with ``converged=False`` and the best direction so far, where
-    A shows no positive curvature.
+    A shows no positive curvature, or none that rounding could not have made.
 
     Parameters
     ----------
@@ -98,13 +100,15 @@ def cg(
     rz = float(r @ z)
     residual = float(np.linalg.norm(r))
     goal = rtol * residual
+    steepest = 0.0
     n_iter = 0
     while residual > goal and n_iter < max_iter:
         Ap = apply(p)
         n_iter += 1
-        curvature = float(p @ Ap)
-        if not curvature > 0.0:
+        curvature, size = float(p @ Ap), float(p @ (p / inverse)) or 1.0
+        if not curvature > FLAT * steepest * size:
             break
+        steepest = max(steepest, curvature / size)
         alpha = rz / curvature
         x += alpha * p
         r -= alpha * Ap

@@ -183,6 +183,7 @@ def test_history_is_a_ledger_and_progress_is_told(interactions):
     assert metrics["recall@20"] == pytest.approx(history[-1]["recall@20"])
 
 
+@pytest.mark.alone
 def test_no_dense_table_mask_or_state_is_ever_made():
     n_users, n_items, dim = 30_000, 24_000, 512
     rng = np.random.default_rng(0)

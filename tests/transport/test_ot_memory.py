@@ -10,6 +10,7 @@ from transport_problems import METHODS, clouds, problem
 from sparsenum import ConvergenceWarning, ot
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize(
     ("reg", "most"), [(1e-3, 1.2), (1.0, 1.4)], ids=["sparse plan", "dense plan"]
@@ -33,6 +34,7 @@ def test_a_cost_on_disk_is_not_copied(reg, most, dtype, tmp_path):
     assert peak < most * 8 * M.size
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("d", "power", "reg"),
     [(1, 1, 1e-2), (1, 2, 3e-3), (2, 2, 5e-3)],

@@ -32,6 +32,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("wait", [0.05, 0.3, 0.71])
 def test_an_interrupt_is_answered_at_once(wait):
     command = [sys.executable, "-c", ENDLESS]
@@ -51,6 +52,7 @@ def cloud(n, m, seed=0):
     return np.abs(rng.random((n, 1, 2)) - rng.random((m, 2))).sum(axis=2)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("options", [{}, {"method": "sinkhorn"}, {"method": "sns-paper"}])
 def test_a_time_limit_is_kept(options):
     M = cloud(1200, 1300)
