@@ -19,6 +19,7 @@ from recsys.scores.toplists import Scores, Searcher
 from recsys.serving import explain, quality, saved
 from recsys.serving import lists as serving
 from recsys.storage import files as storage
+from recsys.storage.series import unpack_series
 from sparsenum._check import whole
 from sparsenum._device import Device, on_cuda
 from sparsenum.sparse import CSR
@@ -389,7 +390,7 @@ class Recommender(ABC):
 
     @classmethod
     def _from_file(cls, header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Self:
-        users, items = (storage.unpack_series(arrays[side]) for side in ("users", "items"))
+        users, items = (unpack_series(arrays[side]) for side in ("users", "items"))
         model = cls._restored(header, arrays, (users.len(), items.len()))
         model.users_, model.items_ = users, items
         saved.unpack_history(model, header, arrays)

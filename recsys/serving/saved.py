@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from recsys.data.report import Reading
 from recsys.storage import files as storage
+from recsys.storage.series import pack_series
 
 if TYPE_CHECKING:
     from recsys.serving.recommender import Recommender
@@ -37,7 +38,7 @@ def pack_history(model: "Recommender", histories: bool) -> tuple[dict[str, Any],
         if touched is not None and touched.nnz:
             arrays["touched_counts"] = touched.row_counts.astype(np.uint32)
             arrays["touched_indices"] = touched.indices
-    ids = {"users": storage.pack_series(users), "items": storage.pack_series(model.items_)}
+    ids = {"users": pack_series(users), "items": pack_series(model.items_)}
     return header, ids | {"seen_counts": counts, "seen_indices": indices} | arrays
 
 

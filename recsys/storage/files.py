@@ -1,7 +1,6 @@
 """Model files: one uncompressed .npz with a JSON header, written whole or not at all, no pickle."""
 
 import hashlib
-import io
 import json
 import math
 import os
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
-import polars as pl
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
@@ -118,42 +116,6 @@ def plain(values: Mapping[str, Any]) -> dict[str, Any]:
         name: value.item() if isinstance(value, np.generic) else value
         for name, value in values.items()
     }
-
-
-def pack_series(series: pl.Series) -> NDArray[np.uint8]:
-    """Return a series of any plain type, name included, as the bytes of an Arrow IPC file."""
-    buffer = io.BytesIO()
-    series.to_frame().write_ipc(buffer)
-    return np.frombuffer(buffer.getvalue(), np.uint8)
-
-
-def unpack_series(array: NDArray[np.uint8]) -> pl.Series:
-    """Return the series that `pack_series` made into bytes; ValueError if they are not such."""
-    if _is_compressed(array):  # a few bytes of it may be as many gigabytes as they like
-        raise ValueError("array must hold the bytes that pack_series writes, not compressed ones")
-    try:
-        frame = pl.read_ipc(io.BytesIO(array.tobytes()))
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        raise ValueError(
-            f"array must hold the bytes of an Arrow IPC file: got {array.size} bytes that do not "
-            f"read as one ({error}); use what pack_series returned"
-        ) from None
-    if frame.width != 1:
-        raise ValueError(
-            f"array must hold one column: got {frame.width}; use what pack_series returned"
-        )
-    return frame.to_series()
-
-
-def _is_compressed(array: NDArray[np.uint8]) -> bool:
-    """Return whether a buffer of an Arrow file begins with its length and a mark of LZ4 or zstd."""
-    whole = array.size // 8 * 8
-    words = array[:whole].view(np.uint64)
-    lengths, starts = words[:-1].view(np.int64), words[1:]
-    plausible = (lengths > 0) & (lengths < 2**40)
-    lz4 = ((starts & 0xFFFFFFFF) == 0x184D2204) & ((starts >> np.uint64(38) & 3) == 1)
-    zstd = (starts & 0xFFFFFFFF) == 0xFD2FB528
-    return bool((plausible & (lz4 | zstd)).any())
 
 
 def _storable(name: str, array: Array) -> Array:

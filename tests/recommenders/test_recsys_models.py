@@ -8,6 +8,7 @@ from judged import MAKERS, N_ITEMS, N_USERS, NAMES, all_pairs, random_pairs, set
 
 from recsys import Interactions, SparseMF, load
 from recsys.storage import files
+from recsys.storage.series import pack_series, unpack_series
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +208,7 @@ def one_row_less(header, arrays):
 
 
 def one_id_less(packed):
-    return files.pack_series(files.unpack_series(packed)[:-1])
+    return pack_series(unpack_series(packed)[:-1])
 
 
 ARRAYS = ("users", "items", "seen_counts", "seen_indices")

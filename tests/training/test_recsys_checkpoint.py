@@ -85,6 +85,17 @@ def test_a_damaged_checkpoint_leaves_the_one_before(interactions, tmp_path):
     assert digits(model) == whole
 
 
+def test_checkpoints_of_which_none_can_be_read_are_not_passed_over(interactions, tmp_path):
+    with pytest.raises(Killed):
+        fitted(MODELS["default"](), interactions, 3, checkpoint=tmp_path)
+    before = {path: path.read_bytes()[:-100] for path in tmp_path.iterdir()}
+    for path, content in before.items():
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"checkpoint must be a folder with a sound checkpoint"):
+        fitted(MODELS["default"](), interactions, checkpoint=tmp_path, resume=True)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_only_the_same_training_goes_on(table, interactions, tmp_path):
     with pytest.raises(Killed):
         fitted(MODELS["default"](), interactions, 3, checkpoint=tmp_path)
