@@ -39,6 +39,11 @@ class Divergence:
     aa: Solution
     bb: Solution
 
+    def __repr__(self) -> str:
+        """Return one line: the value and how the least accurate of the three solves ended."""
+        error = f"{self.worst.marginal_error:.1e}"
+        return f"Divergence(value={self.value:.6g}, status={self.status!r}, marginal_error={error})"
+
     @property
     def converged(self) -> bool:
         """Whether all three problems met the tolerance."""

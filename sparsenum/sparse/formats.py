@@ -54,6 +54,10 @@ class CSR:
     data: NDArray[np.floating[Any]]
     shape: tuple[int, int]
 
+    def __repr__(self) -> str:
+        """Return one line: shape, entries and type."""
+        return f"CSR(shape={self.shape}, nnz={self.nnz}, dtype={self.data.dtype})"
+
     @property
     def arrays(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """The three arrays (indptr, indices, data), as kernels take them."""
@@ -203,6 +207,11 @@ class ELL:
     indices: NDArray[np.uint32]
     data: NDArray[np.floating[Any]]
     n_cols: int
+
+    def __repr__(self) -> str:
+        """Return one line: shape, places of a row and type."""
+        n, k = self.data.shape
+        return f"ELL(shape=({n}, {self.n_cols}), places={k}, dtype={self.data.dtype})"
 
     def to(self, device: Device) -> ELL:
         """Return the matrix in the memory of a device ("cuda") or of the host ("cpu").

@@ -9,7 +9,17 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sparsenum.sparse import CSR, cg, row_top_k, rows_times_sparse, spmm, spmv, spmv_t, transpose
+from sparsenum.sparse import (
+    CSR,
+    ELL,
+    cg,
+    row_top_k,
+    rows_times_sparse,
+    spmm,
+    spmv,
+    spmv_t,
+    transpose,
+)
 from sparsenum.sparse.formats import index_type
 
 ROUNDING = {np.dtype(np.float32): 1e-4, np.dtype(np.float64): 1e-12}
@@ -287,3 +297,10 @@ def test_kept_entries_are_those_of_the_dense_matrix():
     wanted[dense != 0] = dense[dense != 0] * kept
     assert (matrix.only(kept).to_dense() == wanted).all()
     assert matrix.only(kept).nnz == kept.sum()
+
+
+def test_matrices_are_shown_on_one_line():
+    A = CSR.from_dense(np.eye(3, 4, dtype=np.float32))
+    assert repr(A) == "CSR(shape=(3, 4), nnz=3, dtype=float32)"
+    best = ELL(np.zeros((3, 2), np.uint32), np.zeros((3, 2)), 4)
+    assert repr(best) == "ELL(shape=(3, 4), places=2, dtype=float64)"

@@ -123,12 +123,21 @@ def test_lists_hold_what_is_permitted(taken):
     assert set(np.flatnonzero(found.shown)) == set(permitted)
 
 
-def test_the_level_of_few_is_about_that_of_all(taken):
+@pytest.mark.parametrize("step", [1, 2, 5])
+def test_the_level_is_the_ratio_of_the_last_scores_of_lists(taken, step):
+    """Of lists of twenty, or as much shorter as items are fewer."""
     graph = learn_graph(taken, 1500, GraphRule())
     tables = search.learn_factors(taken, 600, search.LatentRule(dim=16))
     factors = search.factors_of(tables, taken.column_counts, search.LatentRule(dim=16))
-    few = match_scales(taken, graph, factors, np.arange(0, 60, 2))
-    assert few == pytest.approx(match_scales(taken, graph, factors), rel=0.5)
+    permitted = np.arange(60) % step == 0
+    means = []
+    for part in (ItemTables(graph, None), ItemTables(None, factors)):
+        scores = HistoryScores(taken, part)(np.arange(300)).astype(np.float64)
+        scores[(taken.to_dense() > 0) | ~permitted] = -np.inf
+        last = -np.sort(-scores, axis=1)[:, 20 // step - 1]
+        means.append(last[last > 0].mean())
+    found = match_scales(taken, graph, factors, None if step == 1 else np.flatnonzero(permitted))
+    assert found == pytest.approx(means[1] / means[0], rel=1e-5)
 
 
 def test_many_pairs_are_searched_by_few_targets_and_epochs(taken, monkeypatch):

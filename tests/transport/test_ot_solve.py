@@ -351,3 +351,20 @@ def test_the_largest_floats_mean_infinity(dtype):
         np.testing.assert_allclose(result.plan, expected.plan, rtol=0, atol=1e-9)
     penalised = (ot.solve(M, A, B, 0.1, unbalanced=1.0).plan for M in (huge, walled))
     np.testing.assert_array_equal(*penalised)
+
+
+def test_results_are_shown_on_one_line():
+    result = ot.solve(C, A, B, 0.1)
+    found = (
+        repr(result).split(", value=")[0],
+        repr(result.gradient()),
+        repr(ot.solve_batch(C[None], 0.1, A, B)).split(", marginal")[0],
+        repr(ot.sinkhorn_divergence(C, C, reg=1.0)).split(", ")[0],
+    )
+    assert found == (
+        "Solution(shape=(6, 5)",
+        "Gradient(shape=(6, 5))",
+        "BatchSolution(shape=(1, 6, 5), converged=1 of 1",
+        "Divergence(value=0",
+    )
+    assert f"status='converged', n_iter={result.n_iter}, marginal_error=" in repr(result)

@@ -36,6 +36,10 @@ class Gradient:
     b: Vector
     M: Matrix
 
+    def __repr__(self) -> str:
+        """Return one line: the shape of the problem."""
+        return f"Gradient(shape=({self.a.size}, {self.b.size}))"
+
 
 def value_gradient(optimum: Optimum, plan: Matrix) -> Gradient:
     r"""Return the derivatives of the value: the envelope theorem.

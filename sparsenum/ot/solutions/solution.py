@@ -78,6 +78,14 @@ class Solution:
     log: dict[str, Any]
     _optimum: Optimum = field(repr=False)
 
+    def __repr__(self) -> str:
+        """Return one line: size, value, and how the solve ended."""
+        n, m = (potential.size for potential in self.potentials)
+        return (
+            f"Solution(shape=({n}, {m}), value={self.value:.6g}, status={self.status!r}, "
+            f"n_iter={self.n_iter}, marginal_error={self.marginal_error:.1e})"
+        )
+
     @property
     def potentials(self) -> tuple[Vector, Vector]:
         """Potentials (f, g)."""

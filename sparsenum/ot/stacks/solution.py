@@ -55,6 +55,14 @@ class BatchSolution:
     _stack: Stack = field(repr=False)
     _reg_type: RegType = field(repr=False)
 
+    def __repr__(self) -> str:
+        """Return one line: size, how many problems met the tolerance, and the largest error."""
+        shape = (*self.potentials[0].shape, self.potentials[1].shape[1])
+        return (
+            f"BatchSolution(shape={shape}, converged={self.converged.sum()} of {shape[0]}, "
+            f"marginal_error<={self.marginal_error.max(initial=0.0):.1e})"
+        )
+
     @classmethod
     def of(cls, stack: Stack, reg_type: RegType) -> "BatchSolution":
         """Return the result of a solved stack, from its recomputed plans."""
