@@ -123,7 +123,7 @@ def main() -> None:
     report = sparse.report()
     print(
         f"\nThe models trained step by step hold exactly {report['weights']:,} weights in every "
-        f"epoch, {report['density']:.0%} of the dense tables, and as many optimiser floats."
+        f"epoch, {report['density']:.0%} of the dense tables, and as many optimizer floats."
     )
     print_lists(sparse, before, user, item)
     sparse.save(options.out / "shop-model.npz")

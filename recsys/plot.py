@@ -22,7 +22,7 @@ def training_figure(
 ) -> None:
     """Draw what a training under a budget did, epoch by epoch, as a PNG.
 
-    Four panels: the weights and optimiser floats held, beside what dense tables would hold; the
+    Four panels: the weights and optimizer floats held, beside what dense tables would hold; the
     share of weights exchanged; the share of positions ever tried, over the density; and the
     metric on the validation table, over the baselines.
 
@@ -80,11 +80,11 @@ def training_figure(
 def _draw_budget(axes: "Axes", history: Sequence[Mapping[str, Any]], dense: int) -> None:
     epochs = [entry["epoch"] for entry in history]
     weights = [entry["weights"] / 1e3 for entry in history]
-    floats = [entry["optimiser_floats"] / 1e3 for entry in history]
+    floats = [entry["optimizer_floats"] / 1e3 for entry in history]
     axes.plot(epochs, weights, color=BLUE, linewidth=2.5)
     axes.plot(epochs, floats, color=ORANGE, linewidth=2.5, linestyle=(0, (4, 4)))
     _label(axes, epochs[0], weights[0], "weights", BLUE, above=True)
-    _label(axes, epochs[0], weights[0], "optimiser floats", ORANGE, above=False)
+    _label(axes, epochs[0], weights[0], "optimizer floats", ORANGE, above=False)
     axes.set_ylim(top=2 * weights[0])
     axes.set_ylabel("thousands")
     axes.set_title(f"The budget holds in every epoch: {weights[-1] * 1e3 / dense:.1%} of dense")

@@ -86,11 +86,11 @@ def on_cuda(device: str) -> bool:
 def _require_cuda() -> None:
     from numba import config
 
-    here = facts()
+    machine = facts()
     simulated = bool(vars(config)["ENABLE_CUDASIM"])
-    if here.missing and not (simulated and here.package):
+    if machine.missing and not (simulated and machine.package):
         raise DeviceError(
-            f"device='cuda' cannot be used here: {here.missing}, or use device='cpu'; "
+            f"device='cuda' cannot be used here: {machine.missing}, or use device='cpu'; "
             "`sparsenum doctor` tells more"
         )
 

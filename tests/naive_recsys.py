@@ -58,7 +58,7 @@ def numeric_gradient(f, X, step=1e-5):
 
 
 class DenseTable:
-    """A dense table with its optimiser, of which only the active positions learn."""
+    """A dense table with its optimizer, of which only the active positions learn."""
 
     def __init__(self, values, active, optimizer):
         self.values, self.active, self.optimizer = values * active, active, optimizer

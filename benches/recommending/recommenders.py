@@ -28,7 +28,7 @@ def outcome(model: Any) -> Outcome:
     report = model.report()
     size = sum(report.get(f"bytes_{what}", 0) for what in ("values", "indices", "rows"))
     # Entries of those that choose are trials, not passes.
-    passes = sum("optimiser_floats" in entry for entry in vars(model).get("history_", ()))
+    passes = sum("optimizer_floats" in entry for entry in vars(model).get("history_", ()))
     return Outcome(model.scorer, report["weights"], size, passes or None)
 
 

@@ -93,12 +93,14 @@ class Judge:
         k = min(K, max(base.shape[1] // SHORT, 1))
         self.k = max(round(k * share), min(k, SHORTEST))
         held = held.only(targets[held.indices])
-        asked = np.flatnonzero(held.row_counts)
+        with_held = np.flatnonzero(held.row_counts)
         most = min(round(JUDGES / share), MOST_JUDGES)
-        few = asked[np.linspace(0, asked.size - 1, min(asked.size, most)).astype(np.int64)]
-        heard = np.zeros(held.shape[0], np.bool_)
-        heard[few] = True
-        self.held = held.only(np.repeat(heard, held.row_counts))
+        few = with_held[
+            np.linspace(0, with_held.size - 1, min(with_held.size, most)).astype(np.int64)
+        ]
+        is_judge = np.zeros(held.shape[0], np.bool_)
+        is_judge[few] = True
+        self.held = held.only(np.repeat(is_judge, held.row_counts))
 
     def look(self, part: str, plan: Plan, graph: CSR | None, factors: Factors | None) -> Trial:
         """Return how good the lists of a graph, of factors or of both are."""

@@ -77,7 +77,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     train.add_argument("--plan", metavar="MODEL", help="auto: learn as that model was, at once")
     train.add_argument("--dim", type=int, metavar="D", help="columns of the tables")
     train.add_argument("--epochs", type=int, metavar="N", help="passes over the data; default 30")
-    train.add_argument("--learning-rate", type=float, metavar="R", help="that of the optimiser")
+    train.add_argument("--learning-rate", type=float, metavar="R", help="that of the optimizer")
     train.add_argument("--weight-decay", type=float, metavar="L", help="default 0.03")
     train.add_argument("--seed", type=int, default=0, metavar="S", help="default: %(default)s")
     train.add_argument(

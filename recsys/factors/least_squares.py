@@ -37,8 +37,8 @@ class Sweep:
         in the polish, the mean softmax loss of what was taken.
     weights : int
         Weights of both tables: the budget.
-    optimiser_floats : int
-        Numbers of optimiser state: none in the least squares, one for each weight in the polish.
+    optimizer_floats : int
+        Numbers of optimizer state: none in the least squares, one for each weight in the polish.
     fraction : float
         Share of the weights by which the rows of items were grown before they were pruned back.
     seconds : float
@@ -48,7 +48,7 @@ class Sweep:
     epoch: int
     loss: float
     weights: int
-    optimiser_floats: int
+    optimizer_floats: int
     fraction: float
     seconds: float
 

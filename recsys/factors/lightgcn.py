@@ -36,7 +36,7 @@ class LightGCN(SparseMF):
     Of the ego table E, rows of users over rows of items, only `budget` weights exist, and dynamic
     sparse learning [1]_ moves them about. Scores are products of rows of P E, where P is the mean
     of the powers 0 to `layers` of D^-1/2 A D^-1/2 [2]_. The loss is Bayesian personalised ranking
-    on P E, a step learns from a sixteenth of the interactions, and the optimiser is Adam, whose
+    on P E, a step learns from a sixteenth of the interactions, and the optimizer is Adam, whose
     state lives on active weights alone.
 
     Sparsity ends with the first layer: P E is dense, in training (some six tables of activations

@@ -35,7 +35,7 @@ class SparseMF(Factored):
     The score of item i for user u is ``w_u . v_i`` with sparse rows w and v. Both tables are
     sparse from the first step on; after each epoch the weakest weights are dropped and as many
     grown elsewhere (dynamic sparse learning [1]_), the loss is Bayesian personalised ranking [2]_
-    and the optimiser Adagrad, whose state lives on active weights alone. Columns are many and
+    and the optimizer Adagrad, whose state lives on active weights alone. Columns are many and
     rows short, which pays on large sparse catalogues; on small dense ones a narrow dense table of
     as many weights is better.
 
@@ -334,7 +334,7 @@ class SparseMF(Factored):
         Returns
         -------
         dict
-            ``recipe`` (its name or fields), ``budget`` (weights), ``optimiser_floats`` (during
+            ``recipe`` (its name or fields), ``budget`` (weights), ``optimizer_floats`` (during
             training), ``weights``, ``bytes_values``, ``bytes_indices``, ``bytes_rows`` (as
             stored), ``dense_weights`` (of tables without zeros), ``density``, the same by table
             under ``tables``, and the share of the positions ``explored``.

@@ -58,7 +58,7 @@ class Factored(Recommender):
         Returns
         -------
         dict
-            ``budget`` (weights), ``optimiser_floats`` (during training), ``weights``,
+            ``budget`` (weights), ``optimizer_floats`` (during training), ``weights``,
             ``bytes_values``, ``bytes_indices``, ``bytes_rows`` (as stored), ``dense_weights``
             (of tables without zeros), ``density``, and the same by table under ``tables``.
         """
@@ -66,7 +66,7 @@ class Factored(Recommender):
         return {
             "model": self.name,
             "budget": self.n_weights_,
-            "optimiser_floats": self.history_[-1]["optimiser_floats"],
+            "optimizer_floats": self.history_[-1]["optimizer_floats"],
             **table_sizes(self.user_table_, self.item_table_),
         }
 

@@ -206,8 +206,8 @@ def _within(
     ranked: Ranked, first: int, sizes: NDArray[np.float32], worst: NDArray[np.float32]
 ) -> bool:
     """Return whether an item from `first` on may enter the list of any user of a block."""
-    here = first < ranked.items.size
-    return here and bool((sizes * ranked.norms[first] >= worst[: sizes.size]).any())
+    is_left = first < ranked.items.size
+    return is_left and bool((sizes * ranked.norms[first] >= worst[: sizes.size]).any())
 
 
 def row_norms(table: CSR) -> NDArray[np.float32]:

@@ -287,9 +287,9 @@ def _weights(taken: CSR) -> NDArray[np.float32]:
 
 def _column(table: CSR, column: int) -> NDArray[np.float32]:
     """Return what each row holds in a column, 0 where nothing."""
-    here = table.indices == column
+    held = table.indices == column
     out = np.zeros(table.shape[0], np.float32)
-    out[table.rows[here]] = table.data[here]
+    out[table.rows[held]] = table.data[held]
     return out
 
 

@@ -37,7 +37,7 @@ class Epoch:
         Epochs done.
     loss : float
         Mean loss of the epoch's samples.
-    weights, optimiser_floats : int
+    weights, optimizer_floats : int
         Active weights, and numbers of optimizer state: constant throughout, save for pruning,
         which comes down to the budget.
     fraction : float
@@ -54,7 +54,7 @@ class Epoch:
     epoch: int
     loss: float
     weights: int
-    optimiser_floats: int
+    optimizer_floats: int
     fraction: float
     grown: int
     explored: float

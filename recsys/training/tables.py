@@ -22,7 +22,7 @@ class Table:
     weights : CSR, shape (n, d)
         Active weights, float32, uint16 columns.
     state : ndarray of float32, shape (numbers, nnz)
-        What the optimiser remembers of each active weight.
+        What the optimizer remembers of each active weight.
     optimizer : Optimizer
         The rule it is for.
     """

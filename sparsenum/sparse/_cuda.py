@@ -86,9 +86,9 @@ def start_columns(counts, totals):
     for j in range(cuda.grid(1), totals.size, cuda.gridsize(1)):
         total = 0
         for k in range(counts.shape[0]):
-            here = counts[k, j]
+            count = counts[k, j]
             counts[k, j] = total
-            total += here
+            total += count
         totals[j] = total
 
 

@@ -248,11 +248,11 @@ def fill_better(block, first_row, bar, starts, key, places):
         at = np.int64(starts[i])
         for first in range(0, m, LANES):
             j = first + lane
-            here = ~key_of(block[i, min(j, m - 1)])
-            chosen = j < m and here < bar[0]
+            own = ~key_of(block[i, min(j, m - 1)])
+            chosen = j < m and own < bar[0]
             before, all_of_them = lane_rank(chosen, lane)
             if chosen:
-                key[at + before] = here
+                key[at + before] = own
                 places[at + before] = (first_row + i) * m + j
             at += all_of_them
 

@@ -43,7 +43,7 @@ class Rewiring:
         return Rewiring(*moved(device, self.indptr, self.indices, self.source))
 
     def carry(self, state: NDArray[Any], newborn: float = 0.0) -> NDArray[Any]:
-        """Move one number per entry (weight, optimiser state) along; newborns start fresh.
+        """Move one number per entry (weight, optimizer state) along; newborns start fresh.
 
         What is moved is where `state` is: on a CUDA device too.
         """

@@ -170,7 +170,7 @@ def test_budget_holds_and_blocks_are_learned(dim):
     model = SparseALS(budget=800, dim=dim, epochs=4, polish=3).fit(train)
     assert [e["epoch"] for e in model.history_] == [*range(1, 8)]
     assert {e["weights"] for e in model.history_} == {model.n_weights_} == {800}
-    assert [e["optimiser_floats"] for e in model.history_] == [0] * 4 + [800] * 3
+    assert [e["optimizer_floats"] for e in model.history_] == [0] * 4 + [800] * 3
     assert model.user_table_.nnz + model.item_table_.nnz == 800
     assert model.history_[3]["loss"] < model.history_[0]["loss"] < 1
     assert model.history_[6]["loss"] < model.history_[4]["loss"]

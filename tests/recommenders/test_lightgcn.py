@@ -123,7 +123,7 @@ def test_budget_holds_and_blocks_are_learned(recipe):
     train = interactions()
     model = LightGCN(budget="40%", dim=16, epochs=20, learning_rate=0.1, recipe=recipe).fit(train)
     assert {e["weights"] for e in model.history_} == {model.n_weights_}
-    assert {e["optimiser_floats"] for e in model.history_} == {3 * model.n_weights_}
+    assert {e["optimizer_floats"] for e in model.history_} == {3 * model.n_weights_}
     assert model.history_[-1]["loss"] < 0.8 * model.history_[0]["loss"]
     assert (sum(e["grown"] for e in model.history_) > 0) == (recipe == "dsl")
     lists = model.recommend("all", 10)

@@ -303,7 +303,7 @@ def test_the_report_adds_up(fitted, name):
     weights = round(0.3 * dense)
     assert report["model"] == "sparse-mf"
     assert report["recipe"] == name
-    assert report["budget"] == report["weights"] == report["optimiser_floats"] == weights
+    assert report["budget"] == report["weights"] == report["optimizer_floats"] == weights
     assert report["dense_weights"] == dense
     assert report["density"] == weights / dense
     assert report["bytes_values"] == 4 * weights

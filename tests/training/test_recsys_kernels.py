@@ -99,7 +99,7 @@ def test_an_epoch_equals_its_twin(name, optimizer, n):
             assert not (twin.values[~twin.active]).any()
 
 
-def test_state_of_the_optimisers_is_one_number_three_or_none_for_each_weight():
+def test_state_of_the_optimizers_is_one_number_three_or_none_for_each_weight():
     for optimizer, numbers in {"adagrad": 1, "adam": 3, "sgd": 0}.items():
         (users, items), _ = twins(optimizer, 0)
         assert users.state.shape == (numbers, users.weights.nnz)

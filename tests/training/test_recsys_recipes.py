@@ -64,7 +64,7 @@ def test_the_budget_holds_at_every_step(interactions, seen, recipe, budget):
     model.fit(interactions)
     assert {counts.sum() for counts in seen} == {model.n_weights_}
     assert {entry["weights"] for entry in model.history_} == {model.n_weights_}
-    assert {entry["optimiser_floats"] for entry in model.history_} == {model.n_weights_}
+    assert {entry["optimizer_floats"] for entry in model.history_} == {model.n_weights_}
     assert model.user_table_.row_counts.min() >= 1
     scope = RECIPES[recipe].scope
     n = interactions.n_users
@@ -88,7 +88,7 @@ def test_the_budget_holds_whatever_is_chosen(interactions, seen, drop, grow, sco
     model = SparseMF(budget="50%", dim=DIM, epochs=3, recipe=recipe).fit(interactions)
     assert {counts.sum() for counts in seen} == {model.n_weights_}
     assert {entry["weights"] for entry in model.history_} == {model.n_weights_}
-    assert {entry["optimiser_floats"] for entry in model.history_} == {model.n_weights_}
+    assert {entry["optimizer_floats"] for entry in model.history_} == {model.n_weights_}
     n = interactions.n_users
     for epoch, entry in enumerate(model.history_):
         counts = seen[2 * epoch + 1]

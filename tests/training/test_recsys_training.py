@@ -104,7 +104,7 @@ def test_the_budget_holds_at_every_step(interactions, monkeypatch, recipe, budge
     assert counts[0].max() - counts[0].min() <= 1
     assert model.n_weights_ == n_weights
     assert {entry["weights"] for entry in model.history_} == {n_weights}
-    assert {entry["optimiser_floats"] for entry in model.history_} == {n_weights}
+    assert {entry["optimizer_floats"] for entry in model.history_} == {n_weights}
 
 
 def test_static_never_changes_the_pattern_and_dsl_does(interactions, monkeypatch):

@@ -106,4 +106,4 @@ def test_every_loss_with_every_optimizer_learns_blocks(loss, optimizer):
     own = pl.col("user").str.head(1) == pl.col("item").str.head(1)
     assert lists.filter(own).height >= 0.95 * lists.height
     numbers = {"adagrad": 1, "adam": 3, "sgd": 0}[optimizer]
-    assert {e["optimiser_floats"] for e in model.history_} == {numbers * model.n_weights_}
+    assert {e["optimizer_floats"] for e in model.history_} == {numbers * model.n_weights_}
