@@ -20,7 +20,7 @@ NEWEST ?= $(shell for python in python3.15 python3.14 python3.13 \
   $$(ls -d $$HOME/.pyenv/versions/3.1[3-9]*/bin/python 2>/dev/null | sort -rV); do \
   $$python -c "" 2>/dev/null && echo $$python && break; done)
 
-.PHONY: demo test test-cuda-simulator test-torch test-cuda-compile bench docs lint clean
+.PHONY: demo test test-cuda-simulator test-torch test-jax test-cuda-compile bench docs lint clean
 .PHONY: test-portable test-haswell test-generic test-lower test-newest
 
 $(BIN)/python:
@@ -44,6 +44,10 @@ $(VENV)/lower.stamp: pyproject.toml | $(BIN)/python
 
 $(VENV)/torch.stamp: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable . --group test --group torch
+	@touch $@
+
+$(VENV)/jax.stamp: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable . --group test --group jax
 	@touch $@
 
 $(VENV)/cuda.stamp: pyproject.toml | $(BIN)/python
@@ -101,7 +105,11 @@ endif
 
 # The tests that `make test` skips where torch is missing.
 test-torch: $(VENV)/torch.stamp
-	$(BIN)/python -m pytest tests/transport/test_ot_tensors.py
+	$(BIN)/python -m pytest tests/transport/test_ot_tensors.py tests/transport/test_ot_second_order.py
+
+# The tests that `make test` skips where jax is missing.
+test-jax: $(VENV)/jax.stamp
+	$(BIN)/python -m pytest tests/transport/test_ot_jax.py
 
 # The CUDA kernels for real chips, on any machine; `pytest --gpu` runs them where there is one.
 test-cuda-compile: $(VENV)/cuda.stamp

@@ -74,6 +74,15 @@ def _driver() -> tuple[str | None, list[str]]:
     return f"{version.value // 1000}.{version.value % 1000 // 10}", names
 
 
+def device_name(device: Any) -> Any:
+    """Return "cpu" or "cuda" for what other libraries call a place, such as "cuda:0".
+
+    Anything else is returned as it is, and refused by whoever checks it.
+    """
+    text = str(getattr(device, "platform", device))  # a device of jax has a platform
+    return {"cpu:0": "cpu", "cuda:0": "cuda", "gpu": "cuda"}.get(text, text)
+
+
 def on_cuda(device: str) -> bool:
     """Return whether `device` asks for CUDA, and raise if that cannot be had."""
     if choice(device, "device", DEVICES) == "cpu":

@@ -22,6 +22,7 @@ __all__ = [
     "hash_v1",
     "highest_v1",
     "softplus_v1",
+    "solve_laplacian_v1",
 ]
 
 
@@ -159,3 +160,32 @@ def column_update_v1(M, b, f, reg, g):
             total[j] += exp_or_zero_v1((f[i] - M[i, j]) / reg - top[j])
     for j in range(m):
         g[j] = reg * (math.log(b[j]) - top[j] - math.log(total[j]))
+
+
+@kernel
+def solve_laplacian_v1(W, leak, x):
+    """Put into x the solution of (diag(W 1 + leak) - W) y = x, for the weights above W's diagonal.
+
+    Elimination adds to weights and leaks, in place: a diagonal is their sum, never a difference,
+    so no digits cancel however weakly the graph hangs together (Grassmann, Taksar, Heyman 1985).
+    """
+    m = x.size
+    diagonal = np.empty(m)
+    for k in range(m):
+        total = leak[k]
+        for j in range(k + 1, m):
+            total += W[k, j]
+        diagonal[k] = total
+        for i in range(k + 1, m):
+            share = W[k, i] / total if total > 0.0 else 0.0
+            if share == 0.0:
+                continue
+            for j in range(i + 1, m):
+                W[i, j] += share * W[k, j]
+            leak[i] += share * leak[k]
+            x[i] += share * x[k]
+    for k in range(m - 1, -1, -1):
+        total = x[k]
+        for j in range(k + 1, m):
+            total += W[k, j] * x[j]
+        x[k] = total / diagonal[k] if diagonal[k] > 0.0 else 0.0

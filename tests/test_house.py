@@ -137,6 +137,7 @@ DIGESTS = {
     "dot_v1": "d95c27f356435b9b",
     "add_v1": "11f872b65b7ceb6e",
     "column_update_v1": "e139514c6914697a",
+    "solve_laplacian_v1": "94b029a366f8a861",
 }
 
 

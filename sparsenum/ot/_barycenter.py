@@ -14,6 +14,7 @@ from sparsenum.ot.problems.offsets import rows_levelled
 from sparsenum.ot.problems.reduction import balancing, counting
 from sparsenum.ot.solvers.annealing.barycenter import annealed_agreement
 from sparsenum.ot.solvers.monitor import Monitor, printing
+from sparsenum.ot.tensors.backends import is_differentiated, tensor_like, to_numpy
 
 
 def barycenter(
@@ -107,7 +108,14 @@ def barycenter(
     >>> ot.barycenter(A, (x[:, None] - x) ** 2, reg=0.5).round(3).tolist()
     [0.0, 0.106, 0.787, 0.106, 0.0]
     """
-    histograms, cost = _histograms(A), _finite_cost(M)
+    given = A, M, weights
+    for x, name in ((A, "A"), (M, "M"), (weights, "weights"), (reg, "reg")):
+        if is_differentiated(x):
+            raise NotImplementedError(
+                f"{name} has no derivatives through barycenter in this version: detach it"
+            )
+    histograms, cost = _histograms(to_numpy(A)), _finite_cost(to_numpy(M))
+    weights = to_numpy(weights)
     if len(cost) != len(histograms):
         raise ValueError(
             f"M must have one row for each bin of A, {len(histograms)}: got shape {cost.shape}"
@@ -142,7 +150,7 @@ def barycenter(
             ConvergenceWarning,
             stacklevel=2,
         )
-    q = mass * at.mean
+    q = tensor_like(mass * at.mean, *given)
     if not log:
         return q
     f = np.full(histograms.shape, -np.inf)
@@ -158,8 +166,8 @@ def barycenter(
         "converged": converged,
         "status": monitor.status,
         "marginal_error": at.error,
-        "f": f,
-        "g": g,
+        "f": tensor_like(f, *given),
+        "g": tensor_like(g, *given),
         **counts,
     }
 

@@ -2,20 +2,23 @@
 
 import warnings
 from collections import Counter
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from sparsenum._check import choice, positive, real_array, whole
-from sparsenum._device import Device, on_cuda
+from sparsenum._device import Device, device_name, on_cuda
 from sparsenum.errors import ConvergenceWarning
 from sparsenum.ot.problems.checks import RegType, value_type
 from sparsenum.ot.problems.dense import Vector
+from sparsenum.ot.problems.seal import Seal
 from sparsenum.ot.solutions.attempt import MAX_ITER, TOL
+from sparsenum.ot.solutions.implicit import Convention
 from sparsenum.ot.stacks.solution import BatchSolution
 from sparsenum.ot.stacks.stack import Stack
-from sparsenum.ot.tensors.backends import to_numpy
-from sparsenum.ot.tensors.results import GRADS, Grad, as_tensors
+from sparsenum.ot.tensors.backends import is_traced, to_numpy
+from sparsenum.ot.tensors.results import GRADS, Grad, as_tensors, traced
 
 
 def solve_batch(
@@ -101,9 +104,20 @@ def solve_batch(
     """
     threads = 1 if n_threads is None else whole(n_threads, "n_threads", lower=1)
     choice(grad, "grad", GRADS)
+    device = device_name(device)
     kind = value_type(reg_type)
     tol = positive(TOL if tol is None else tol, "tol", "it bounds the violation of the marginals")
     limit = MAX_ITER["auto"] if max_iter is None else whole(max_iter, "max_iter", lower=0)
+    inputs = M, a, b, reg
+    if is_traced(*inputs):
+        options: dict[str, Any] = {"tol": tol, "max_iter": max_iter, "reg_type": kind}
+        options |= {"n_threads": threads, "device": device}
+
+        def solved(M: Any, a: Any, b: Any, reg: Any) -> BatchSolution:
+            return solve_batch(M, reg, a, b, **options)
+
+        convention = Convention(None, kind, threads)
+        return cast(BatchSolution, traced(solved, inputs, convention, grad))
     if on_cuda(device):
         from sparsenum.ot.stacks.on_cuda import device_costs, to_host
 
@@ -115,14 +129,16 @@ def solve_batch(
     if 0 in shape:
         raise ValueError(f"M must hold at least one problem, row and column: got shape {shape}")
     masses = _masses(sides[0], "a", shape, 1), _masses(sides[1], "b", shape, 2)
-    stack = Stack(costs, *masses, _regs(regs, shape[0]), tol, limit, device, threads)
+    seal = None
+    if isinstance(costs, np.ndarray):
+        costs, seal = Seal.on(costs, to_numpy(M))
+    stack = Stack(costs, *masses, _regs(regs, shape[0]), tol, limit, device, threads, seal)
     stack.refuse_the_unsound()
     stack.solve()
     solution = BatchSolution.of(stack, kind)
     if not solution.converged.all():
         warnings.warn(_shortfall(solution), ConvergenceWarning, stacklevel=2)
-    result: BatchSolution = as_tensors(solution, (M, a, b), grad)
-    return result
+    return cast(BatchSolution, as_tensors(solution, inputs, grad))
 
 
 def _masses(x: ArrayLike | None, name: str, shape: tuple[int, ...], axis: int) -> Vector:
@@ -136,7 +152,7 @@ def _masses(x: ArrayLike | None, name: str, shape: tuple[int, ...], axis: int) -
             f"{name} must have shape ({length},), for all problems, or ({shape[0]}, {length}): "
             f"got {mass.shape}"
         )
-    return np.ascontiguousarray(np.broadcast_to(mass, (shape[0], length)))
+    return np.array(np.broadcast_to(mass, (shape[0], length)))  # a copy: a result is a value
 
 
 def _regs(reg: ArrayLike | None, count: int) -> Vector:
@@ -145,7 +161,7 @@ def _regs(reg: ArrayLike | None, count: int) -> Vector:
     if np.ndim(reg) == 0:  # type: ignore[arg-type]
         remedy = "it is the strength of the entropy, in the unit of M"
         return np.full(count, positive(reg, "reg", remedy))
-    regs = real_array(reg, "reg", 1)
+    regs = real_array(reg, "reg", 1).copy()
     if regs.size != count:
         raise ValueError(
             f"reg must be one number or one for each problem, {count}: got {regs.size}"

@@ -1,19 +1,21 @@
 """The POT-shaped doors: `sinkhorn` and `sinkhorn2`, argument by argument as POT has them."""
 
 import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from sparsenum._check import choice, float_type, positive, real_array, whole
-from sparsenum._device import lives_on_cuda
+from sparsenum._device import device_name, lives_on_cuda
 from sparsenum.errors import ConvergenceWarning
 from sparsenum.ot.solutions.attempt import HASTENED, attempt
+from sparsenum.ot.solutions.implicit import Convention
 from sparsenum.ot.solutions.solution import Solution
 from sparsenum.ot.solvers.monitor import printing
-from sparsenum.ot.tensors.backends import is_tensor, to_numpy, where_it_is
-from sparsenum.ot.tensors.results import TensorSolution, as_tensors
+from sparsenum.ot.tensors.backends import is_tensor, is_traced, to_numpy, where_it_is
+from sparsenum.ot.tensors.results import TensorSolution, as_tensors, traced
 
 # POT's variants differ from its plain Sinkhorn in the arithmetic or in the order of the updates,
 # not in what they solve; ours is always safe.
@@ -207,12 +209,14 @@ class _Solver:
                 f"arguments only {', '.join(OPTIONS)} are known"
             )
         options = {key: value for key, value in options.items() if key in OPTIONS}
+        options["device"] = device_name(options.get("device", "cpu"))
         if verbose:
             options["callback"] = printing(options.get("callback"))
-        self.given, cost = M, where_it_is(M, options.get("device", "cpu"))
-        self.dtype = float_type(cost)
-        self.M = cost if lives_on_cuda(cost) else real_array(cost, "M", 2, self.dtype)
-        self.reg = reg
+        self.given, self.reg = M, reg
+        if not is_traced(M):
+            cost = where_it_is(M, options["device"])
+            self.dtype = float_type(cost)
+            self.M = cost if lives_on_cuda(cost) else real_array(cost, "M", 2, self.dtype)
         self.warn = warn
         self.warmstart = warmstart
         self.keywords: dict[str, Any] = {
@@ -227,12 +231,15 @@ class _Solver:
     def run(self, a: Any, b: Any, start: Any = None) -> Any:
         """Solve one problem from a pair of log-scalings, and warn in POT's words."""
         start = self.start(self.warmstart if start is None else start)
-        result = attempt(
-            self.M, to_numpy(a), to_numpy(b), self.reg, potentials_init=start, **self.keywords
-        )
+        inputs = self.given, a, b, self.reg
+        if is_traced(*inputs):
+            options = self.keywords | {"potentials_init": start}
+            return traced(partial(attempt, **options), inputs, Convention(), "autodiff")
+        data = self.M, to_numpy(a), to_numpy(b), to_numpy(self.reg)
+        result = attempt(*data, potentials_init=start, **self.keywords)
         if self.warn and not result.converged:
             warnings.warn(WARNING, ConvergenceWarning, stacklevel=3)
-        return as_tensors(result, (self.given, a, b), "autodiff")
+        return as_tensors(result, inputs, "autodiff")
 
     def start(self, warmstart: Any) -> tuple[Any, Any] | None:
         """Return potentials of a pair of log-scalings."""
@@ -246,11 +253,14 @@ class _Solver:
                 f"warmstart must have lengths {tuple(self.M.shape)}: got ({log_u.size}, "
                 f"{log_v.size})"
             )
-        return self.reg * log_u, self.reg * log_v
+        reg = to_numpy(self.reg)
+        return reg * log_u, reg * log_v
 
     def plan(self, result: Any) -> Any:
         """Return the plan in the caller's precision."""
-        return result.plan.astype(self.dtype, copy=False) if _is_numpy(result) else result.plan
+        if not _is_numpy(result):
+            return result.plan
+        return result._optimum.plan().astype(self.dtype, copy=False)  # the caller may write to it
 
     def costs(self, a: Any, b: Any, log: bool) -> Any:
         """Solve one problem for each column of b."""
@@ -289,8 +299,8 @@ class _Solver:
             "log_v": log_v,
             "logu": log_u,
             "logv": log_v,
-            "alpha": f,
-            "beta": g,
+            "alpha": self.reg * log_u,
+            "beta": self.reg * log_v,
             "warmstart": (log_u, log_v),
             "status": result.status,
             "marginal_error": result.marginal_error,

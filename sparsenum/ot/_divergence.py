@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from numpy.typing import ArrayLike
@@ -11,10 +12,11 @@ from sparsenum.errors import ConvergenceWarning
 from sparsenum.ot._sample import sample_costs
 from sparsenum.ot.solutions.attempt import attempt
 from sparsenum.ot.solutions.certify import shortfall
+from sparsenum.ot.solutions.implicit import Convention
 from sparsenum.ot.solutions.solution import Solution
 from sparsenum.ot.solvers.monitor import Status
-from sparsenum.ot.tensors.backends import to_numpy
-from sparsenum.ot.tensors.results import as_tensors
+from sparsenum.ot.tensors.backends import is_traced, to_numpy
+from sparsenum.ot.tensors.results import as_tensors, traced
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +133,12 @@ def sinkhorn_divergence(
     options: dict[str, Any] = {"tol": tol, "max_iter": max_iter}
     options |= {"n_threads": n_threads, "time_limit": time_limit}
 
-    def solved(U: ArrayLike, V: ArrayLike, u: ArrayLike | None, v: ArrayLike | None) -> Solution:
-        M = sample_costs(U, V, metric)
-        solution = attempt(to_numpy(M), to_numpy(u), to_numpy(v), reg, **options)
-        result: Solution = as_tensors(solution, (M, u, v), "autodiff")
-        return result
+    def solved(U: Any, V: Any, u: Any, v: Any) -> Any:
+        inputs = sample_costs(U, V, metric), u, v, reg
+        if is_traced(*inputs):
+            return traced(partial(attempt, **options), inputs, Convention(), "autodiff")
+        solution = attempt(*map(to_numpy, inputs), **options)
+        return as_tensors(solution, inputs, "autodiff")
 
     ab, aa, bb = solved(X_a, X_b, a, b), solved(X_a, X_a, a, a), solved(X_b, X_b, b, b)
     result = Divergence(
@@ -145,6 +148,6 @@ def sinkhorn_divergence(
         aa=aa,
         bb=bb,
     )
-    if not result.converged:
+    if not is_traced(result.value) and not result.converged:
         warnings.warn(shortfall(result.worst), ConvergenceWarning, stacklevel=2)
     return result

@@ -21,7 +21,8 @@ from sparsenum.ot.solutions.certify import certify, shortfall
 from sparsenum.ot.solutions.solution import Solution
 from sparsenum.ot.solvers.annealing.multiscale import multiscale_newton
 from sparsenum.ot.solvers.monitor import Callback, Monitor, printing
-from sparsenum.ot.tensors.backends import is_tensor, tensor_costs, to_numpy
+from sparsenum.ot.tensors.backends import is_tensor, is_traced, to_numpy
+from sparsenum.ot.tensors.costs import tensor_costs
 from sparsenum.ot.tensors.results import as_tensors
 
 # What else `solve` takes: all its keywords but those that have a place in the signature here.
@@ -165,12 +166,14 @@ def solve_sample(
     solution = certify(problem, reduction, at.f, at.g, monitor, log, kind, between)
     if not solution.converged:
         warnings.warn(shortfall(solution), ConvergenceWarning, stacklevel=2)
-    result: Solution = as_tensors(solution, (X_a, a, b), "detach")
+    result: Solution = as_tensors(solution, (X_a if is_tensor(X_a) else X_b, a, b, reg), "detach")
     return result
 
 
 def sample_costs(X_a: Any, X_b: Any, metric: str | Callable[[Any, Any], float]) -> Any:
     """Return the cost matrix of two samples, by scipy or POT where it is none of ours."""
+    if is_traced(X_a, X_b):  # which hold no numbers to check yet
+        return tensor_costs(X_a, X_b, metric)
     X, Y = _samples(X_a, X_b)
     require_memory((len(X), len(Y)), "cost matrix", "pass lazy=True")
     if is_tensor(X_a) or is_tensor(X_b):

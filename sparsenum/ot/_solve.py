@@ -1,20 +1,22 @@
 """The modern door: `solve` checks a problem, solves it and reports what was reached."""
 
 import warnings
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from numpy.typing import ArrayLike
 
 from sparsenum._check import choice
-from sparsenum._device import Device
+from sparsenum._device import Device, device_name
 from sparsenum.errors import ConvergenceWarning
-from sparsenum.ot.problems.checks import RegType
+from sparsenum.ot.problems.checks import RegType, value_type
 from sparsenum.ot.solutions.attempt import Method, attempt
 from sparsenum.ot.solutions.certify import shortfall
+from sparsenum.ot.solutions.implicit import Convention
 from sparsenum.ot.solutions.solution import Solution
+from sparsenum.ot.solutions.unbalanced import penalties
 from sparsenum.ot.solvers.monitor import Callback, printing
-from sparsenum.ot.tensors.backends import to_numpy, where_it_is
-from sparsenum.ot.tensors.results import GRADS, Grad, as_tensors
+from sparsenum.ot.tensors.backends import is_differentiated, is_traced, to_numpy, where_it_is
+from sparsenum.ot.tensors.results import GRADS, Grad, as_tensors, traced
 
 
 def solve(
@@ -102,7 +104,8 @@ def solve(
         Where to run. With "cuda" everything between the arguments and the result happens on the
         GPU, in float64, and "auto" anneals on dense passes over `M`; a cost that is there already
         (cupy, torch, numba) is read in place, contiguous and of float64 or float32, and the plan
-        stays there. Derivatives, and problems with infinite costs, take the cost to the host.
+        stays there. Derivatives, and problems with infinite costs, take the cost to the host. What
+        torch and jax call their devices ("cuda:0", ``M.device``) is taken, too.
     verbose : bool, default False
         Write iterations and errors to standard output.
     callback : callable, optional
@@ -118,11 +121,12 @@ def solve(
     unbalanced_type : {"KL"}, default "KL"
         Divergence of the penalties; POT has others.
     grad : {"autodiff", "envelope", "last_step", "detach"}, default "autodiff"
-        For tensors, what of the result has derivatives: "autodiff" everything that the library
-        allows (in torch also the plan and the potentials), by implicit differentiation, which
-        keeps no iterate; "envelope" the value alone; "detach" nothing. "last_step" is a word of
-        POT for an approximation of the first and means the same here. For numpy arrays ask the
-        result: ``Solution.gradient`` and ``Solution.pullback``.
+        For tensors, what of the result has derivatives: "autodiff" everything, by implicit
+        differentiation, which keeps no iterate; "envelope" the value alone; "detach" nothing.
+        "last_step" is a word of POT for an approximation of the first and means the same here.
+        With torch and jax derivatives have derivatives, with respect to `reg`, too; with
+        tensorflow values have first ones. For numpy arrays ask the result:
+        ``Solution.gradient`` and ``Solution.pullback``.
 
     Returns
     -------
@@ -212,6 +216,10 @@ def answered(
     callback: Callback | None = None,
     grad: Grad = "autodiff",
     max_iter: int | None = None,
+    potentials_init: tuple[ArrayLike, ArrayLike] | None = None,
+    unbalanced: float | tuple[float, float] | None = None,
+    unbalanced_type: str = "KL",
+    reg_type: str = "KL",
     plan_init: ArrayLike | None = None,
     deterministic: bool = True,
     **options: Any,
@@ -222,17 +230,35 @@ def answered(
         raise NotImplementedError("c must be None: the reference of the entropy is a b' here")
     if grad == "last_step" and max_iter == 0:
         raise ValueError("max_iter must be positive with grad='last_step': got 0")
-    solution = attempt(
-        where_it_is(M, device),
-        to_numpy(a),
-        to_numpy(b),
-        reg,
-        max_iter=max_iter,
-        device=device,
-        callback=printing(callback) if verbose else callback,
-        **options,
-    )
-    if not solution.converged:
-        warnings.warn(shortfall(solution), ConvergenceWarning, stacklevel=stacklevel)
-    result: Solution = as_tensors(solution, (M, a, b), grad)
-    return result
+    device = device_name(device)
+    rhos: Any = unbalanced if isinstance(unbalanced, tuple | list) else (unbalanced,)
+    if any(map(is_differentiated, rhos)):
+        raise NotImplementedError("unbalanced has no derivatives in this version: detach it")
+    if isinstance(potentials_init, tuple | list):
+        potentials_init = tuple(map(to_numpy, potentials_init))  # type: ignore[assignment]
+
+    def solved(M: Any, a: Any, b: Any, reg: Any) -> Solution:
+        solution = attempt(
+            M,
+            a,
+            b,
+            reg,
+            reg_type=reg_type,
+            max_iter=max_iter,
+            potentials_init=potentials_init,
+            device=device,
+            callback=printing(callback) if verbose else callback,
+            unbalanced=unbalanced,
+            unbalanced_type=unbalanced_type,
+            **options,
+        )
+        if not solution.converged:
+            warnings.warn(shortfall(solution), ConvergenceWarning, stacklevel=stacklevel + 1)
+        return solution
+
+    inputs = M, a, b, reg
+    if is_traced(*inputs):
+        rho = None if unbalanced is None else penalties(unbalanced, unbalanced_type)
+        return cast(Solution, traced(solved, inputs, Convention(rho, value_type(reg_type)), grad))
+    solution = solved(where_it_is(M, device), to_numpy(a), to_numpy(b), to_numpy(reg))
+    return cast(Solution, as_tensors(solution, inputs, grad))

@@ -173,8 +173,84 @@ def test_unbalanced_values_follow_their_gradients(rho, reg_type):
             warnings.simplefilter("ignore", ConvergenceWarning)
             return ot.solve(M, a, b, 0.1, unbalanced=rho, reg_type=reg_type, tol=1e-12)
 
-    expected = difference(lambda *data: solved(*data).value, M, a, b, way)
-    assert along(solved(M, a, b).gradient(), way) == pytest.approx(expected, rel=1e-5)
-    for missing in (lambda s: s.gradient("value_linear"), lambda s: s.pullback(M)):
-        with pytest.raises(NotImplementedError, match="unbalanced"):
-            missing(solved(M, a, b))
+    for of in ("value", "value_linear"):
+        expected = difference(lambda *data, of=of: getattr(solved(*data), of), M, a, b, way)
+        assert along(solved(M, a, b).gradient(of), way) == pytest.approx(expected, rel=1e-5)
+    bar, f_bar, g_bar = rng.random(M.shape), rng.random(a.size), rng.random(b.size)
+
+    def number(*data):
+        found = solved(*data)
+        f, g = found.potentials
+        return np.sum(bar * found.plan) + f_bar @ f + g_bar @ g
+
+    pulled = solved(M, a, b).pullback(bar, (f_bar, g_bar))
+    assert along(pulled, way) == pytest.approx(difference(number, M, a, b, way), rel=1e-5)
+
+
+@pytest.mark.parametrize("reg_type", ["KL", "entropy"])
+@pytest.mark.parametrize("rho", [None, 0.5, (np.inf, 0.5)])
+def test_everything_follows_reg(rho, reg_type):
+    M, a, b = problem(4)
+    rng = np.random.default_rng(0)
+    bar, f_bar, g_bar = rng.random(M.shape), rng.random(a.size), rng.random(b.size)
+
+    def solved(reg):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return ot.solve(M, a, b, reg, unbalanced=rho, reg_type=reg_type, tol=1e-13)
+
+    def number(found):
+        f, g = found.potentials
+        return np.sum(bar * found.plan) + f_bar @ f + g_bar @ g
+
+    at, ahead, behind = (solved(0.1 + step) for step in (0.0, STEP, -STEP))
+    for of in ("value", "value_linear"):
+        expected = (getattr(ahead, of) - getattr(behind, of)) / (2 * STEP)
+        assert at.gradient(of).reg == pytest.approx(expected, rel=1e-5)
+    expected = (number(ahead) - number(behind)) / (2 * STEP)
+    assert at.pullback(bar, (f_bar, g_bar)).reg == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_penalised_mass_of_zero_has_the_slope_of_a_small_one():
+    M, a, b = problem(3)
+    a[2] = 0.0
+    little = a.copy()
+    little[2] = 1e-7
+    values = [ot.solve(M, x, b, 0.1, unbalanced=0.5, tol=1e-12) for x in (a, little)]
+    expected = (values[1].value - values[0].value) / 1e-7
+    assert values[0].gradient().a[2] == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_row_that_only_infinite_costs_leave_empty_pays_its_penalty():
+    M, a, b = problem(3)
+    M[2] = np.inf
+    solution = ot.solve(M, a, b, 0.1, unbalanced=0.5, tol=1e-12)
+    step = np.zeros(a.size)
+    step[2] = STEP
+    ahead, behind = (
+        ot.solve(M, x, b, 0.1, unbalanced=0.5, tol=1e-12).value for x in (a + step, a - step)
+    )
+    assert solution.gradient().a[2] == pytest.approx((ahead - behind) / (2 * STEP), rel=1e-5)
+
+
+@pytest.mark.parametrize("reg_type", ["KL", "entropy"])
+def test_a_stack_has_the_derivatives_of_its_problems(reg_type):
+    problems = [problem(0, True), problem(0)]
+    M, a, b = (np.stack(x) for x in zip(*problems, strict=True))
+    M[1, 0, 0] = np.inf
+    a[1] *= 3.0
+    b[1] *= 3.0
+    rng = np.random.default_rng(0)
+    bars = rng.random(M.shape), (rng.random(a.shape), rng.random(b.shape))
+    stack = ot.solve_batch(M, [0.1, 0.2], a, b, tol=1e-12, reg_type=reg_type)
+    for k, reg in enumerate((0.1, 0.2)):
+        single = ot.solve(M[k], a[k], b[k], reg, tol=1e-12, reg_type=reg_type)
+        bar = bars[0][k], (bars[1][0][k], bars[1][1][k])
+        for mine, other in (
+            (stack.gradient(), single.gradient()),
+            (stack.gradient("value_linear"), single.gradient("value_linear")),
+            (stack.pullback(*bars), single.pullback(*bar)),
+        ):
+            for name in ("a", "b", "M", "reg"):
+                got, expected = getattr(mine, name)[k], getattr(other, name)
+                np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-8)

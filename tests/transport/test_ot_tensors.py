@@ -129,10 +129,21 @@ def test_empty_masses_are_uniform():
     )
 
 
+def nodes(root):
+    seen, left = set(), [root]
+    while left:
+        node = left.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            left += [child for child, _ in node.next_functions]
+    return len(seen)
+
+
 def test_the_graph_holds_no_iterates():
     M, a, b = data(n=40, m=50, requires_grad=True)
-    plan = ot.solve(M, a, b, 1e-3).plan
-    assert len(plan.grad_fn.next_functions) <= 4  # one node, from the inputs to the plan
+    easy, hard = (ot.solve(M, a, b, reg) for reg in (1.0, 1e-3))
+    assert hard.n_iter > easy.n_iter
+    assert nodes(hard.plan.grad_fn) == nodes(easy.plan.grad_fn)
 
 
 @pytest.mark.parametrize("metric", ["sqeuclidean", "euclidean"])
@@ -169,3 +180,185 @@ def test_a_batch_is_differentiable(shared):
     assert not detached.value.requires_grad
     assert not detached.plan.requires_grad
     assert detached.value.shape == (3,)
+
+
+# Types
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8, torch.bool])
+def test_whole_numbers_give_floats(dtype):
+    M = torch.tensor([[0, 1], [1, 0]]).to(dtype)
+    expected = ot.solve(M.double().numpy(), reg=0.5)
+    points = torch.tensor([[0], [1]]).to(dtype)
+    plans = [
+        ot.solve(M, reg=0.5).plan,
+        ot.sinkhorn([], [], M, 0.5),
+        ot.solve_batch(M[None], 0.5).plan[0],
+        ot.solve_sample(points, points, reg=0.5).plan,
+        ot.solve_sample(points, points, reg=0.5, lazy=True).plan,
+        ot.sinkhorn_divergence(points, points, reg=0.5).ab.plan,
+    ]
+    for plan in plans:
+        assert plan.dtype == torch.get_default_dtype()
+        np.testing.assert_allclose(plan, expected.plan, rtol=1e-6, atol=0)
+    assert float(ot.sinkhorn2([], [], M, 0.5)) == pytest.approx(expected.value_linear, rel=1e-6)
+    masses = torch.tensor([1, 1], dtype=torch.int64)
+    assert ot.solve(M.double(), masses, masses, 0.5).plan.sum().item() == pytest.approx(2.0)
+
+
+def test_whole_costs_take_the_type_of_learnt_masses():
+    M = torch.tensor([[0, 1], [1, 0]])
+    a = torch.tensor([0.5, 0.5], dtype=torch.float64, requires_grad=True)
+    plan = ot.solve(M, a, a.detach(), 0.5).plan
+    assert plan.dtype == torch.float64
+    (plan[0] ** 2).sum().backward()
+    assert torch.isfinite(a.grad).all()
+    assert a.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_solved_in_float64_and_rounded_once(dtype):
+    M = data()[0].to(dtype).requires_grad_()
+    result = ot.solve(M, reg=0.1)
+    assert result.plan.dtype == result.value.dtype == dtype
+    expected = ot.solve(M.detach().double().numpy(), reg=0.1)
+    torch.testing.assert_close(result.plan, torch.tensor(expected.plan).to(dtype), rtol=0, atol=0)
+    result.value.backward()
+    assert M.grad.dtype == dtype
+    np.testing.assert_allclose(M.grad.double(), expected.plan, rtol=1e-2, atol=1e-3)
+
+
+def test_a_device_may_be_named_as_torch_does():
+    M, a, b = data()
+    for device in ("cpu", M.device, torch.device("cpu")):
+        assert ot.solve(M, a, b, 0.1, device=device).converged
+        assert ot.solve_batch(M[None], 0.1, device=device).converged.all()
+        assert ot.sinkhorn(a, b, M, 0.1, device=device).shape == M.shape
+
+
+def test_sparse_tensors_are_refused():
+    with pytest.raises(TypeError, match="dense"):
+        ot.solve(torch.eye(3).to_sparse(), reg=0.1)
+
+
+# Mixed libraries
+
+
+def test_numpy_costs_and_learnt_masses():
+    M, a, b = data()
+    a.requires_grad_()
+    result = ot.solve(M.numpy(), a, b.numpy(), 0.1)
+    result.value_linear.backward()
+    expected = ot.solve(M.numpy(), a.detach().numpy(), b.numpy(), 0.1).gradient("value_linear")
+    np.testing.assert_allclose(a.grad, expected.a, rtol=1e-7, atol=1e-9)
+
+
+def test_a_numpy_cloud_and_a_learnt_one():
+    X = torch.tensor([[0.0], [1.0], [3.0]], requires_grad=True)
+    Y = np.array([[0.5], [2.0]])
+    for one, other in ((X, Y), (Y, X)):
+        X.grad = None
+        ot.solve_sample(one, other, reg=0.5).value.backward()
+        assert X.grad.abs().max() > 0
+
+
+def test_two_libraries_with_derivatives_are_refused():
+    jax = pytest.importorskip("jax")
+    M, a, _ = data()
+    with pytest.raises(TypeError, match="jax and torch"):
+        ot.solve(M, jax.numpy.asarray(a.numpy()), None, 0.1)
+    with pytest.raises(TypeError, match="jax and torch"):
+        ot.solve_sample(M, jax.numpy.asarray(M.numpy()), reg=0.1)
+
+
+def test_an_attribute_that_fails_is_no_other_answer():
+    result = ot.solve(*data(), 0.1)
+    with pytest.raises(AttributeError):
+        _ = result.marginal_c
+
+
+# Points
+
+
+def test_the_slope_of_a_distance_is_finite_where_points_coincide():
+    X = torch.tensor([[0.0, 0.0], [1.0, 0.0]], **DOUBLE, requires_grad=True)
+    ot.sinkhorn_divergence(X, X.detach(), metric="euclidean", reg=0.1).value.backward()
+    np.testing.assert_allclose(X.grad, 0.0, rtol=0, atol=1e-6)
+    ot.solve_sample(X, X, metric="euclidean", reg=0.1).value.backward()
+    assert torch.isfinite(X.grad).all()
+
+
+@pytest.mark.parametrize("metric", ["sqeuclidean", "euclidean", "cityblock"])
+def test_far_from_the_origin_no_digits_cancel(metric):
+    rng = np.random.default_rng(0)
+    X, Y = (torch.tensor(rng.random((k, 2)) + 4096, dtype=torch.float32) for k in (6, 5))
+    expected = ot.solve_sample(X.numpy(), Y.numpy(), metric=metric, reg=0.1)
+    X.requires_grad_()
+    result = ot.solve_sample(X, Y, metric=metric, reg=0.1)
+    np.testing.assert_allclose(result.plan.detach(), expected.plan, rtol=1e-5, atol=0)
+    result.value.backward()
+    near = (X.detach() - 4096).requires_grad_()
+    ot.solve_sample(near, Y - 4096, metric=metric, reg=0.1).value.backward()
+    np.testing.assert_allclose(X.grad, near.grad, rtol=1e-3, atol=1e-5)
+
+
+def test_other_metrics():
+    rng = np.random.default_rng(0)
+    X, Y = (torch.tensor(rng.random((k, 2)) + 0.1) for k in (6, 5))
+    for metric in ("cosine", "chebyshev", lambda x, y: abs(x - y).sum() ** 3):
+        plan = ot.solve_sample(X, Y, metric=metric, reg=0.1).plan
+        expected = ot.solve_sample(X.numpy(), Y.numpy(), metric=metric, reg=0.1).plan
+        np.testing.assert_allclose(plan, expected, rtol=1e-7, atol=0)
+    with pytest.raises(NotImplementedError, match="metric must be one of sqeuclidean"):
+        ot.solve_sample(X.requires_grad_(), Y, metric="chebyshev", reg=0.1)
+
+
+# Values
+
+
+def test_changing_the_data_leaves_derivatives_alone():
+    leaves = [x.requires_grad_() for x in data()]
+    expected = ot.solve(*(x.detach().numpy().copy() for x in leaves), 0.1)
+    M, a, b = (x * 1.0 for x in leaves)
+    result = ot.solve(M, a, b, 0.1)
+    with torch.no_grad():
+        for x in (M, a, b):
+            x.mul_(2.0)
+    numbers = result.value, result.value_linear, result.plan.max()
+    sum(numbers).backward()
+    one_by_one = expected.gradient().M + expected.gradient("value_linear").M
+    bar = (expected.plan == expected.plan.max()).astype(float)
+    one_by_one += expected.pullback(bar).M
+    np.testing.assert_allclose(leaves[0].grad, one_by_one, rtol=1e-6, atol=1e-8)
+
+
+def test_a_barycenter_of_tensors_is_a_tensor():
+    A = torch.rand(6, 3, **DOUBLE)
+    A, M = A / A.sum(0), torch.rand(6, 6, **DOUBLE)
+    q, log = ot.barycenter(A, M, 0.1, log=True)
+    assert isinstance(q, torch.Tensor)
+    assert isinstance(log["f"], torch.Tensor)
+    np.testing.assert_array_equal(q, ot.barycenter(A.numpy(), M.numpy(), 0.1))
+    with pytest.raises(NotImplementedError, match="A has no derivatives through barycenter"):
+        ot.barycenter(A.requires_grad_(), M, 0.1)
+
+
+def test_a_stack_of_tensors_can_be_taken_apart():
+    M, a, b = data(requires_grad=True)
+    result = ot.solve_batch(torch.stack([M, 2 * M]), 0.1, a, b, reg_type="KL")
+    assert len(result) == 2
+    one = result[1]
+    torch.testing.assert_close(one.plan, ot.solve(2 * M, a, b, 0.1).plan)
+    one.value.backward()
+    assert M.grad.abs().max() > 0
+
+
+def test_a_stack_of_many_goes_back_without_a_loop(monkeypatch):
+    M = torch.rand(50, 4, 5, **DOUBLE, requires_grad=True)
+    monkeypatch.setattr("sparsenum.ot.stacks.solution.BatchSolution.__getitem__", None)
+    result = ot.solve_batch(M, 0.1)
+    (result.plan**2).sum().backward()
+    result.pullback(2 * result.plan.detach())
+    np.testing.assert_allclose(
+        M.grad, result.pullback(2 * result.plan.detach()).M, rtol=1e-9, atol=1e-12
+    )

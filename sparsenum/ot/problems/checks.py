@@ -38,7 +38,7 @@ def masses(x: ArrayLike | None, name: str, length: int) -> Vector:
     """Return masses for one side of a problem: checked, uniform if there are none."""
     if x is None or np.size(x) == 0:
         return np.full(length, 1.0 / length)
-    mass = real_array(x, name, 1)
+    mass = real_array(x, name, 1).copy()  # a result is a value
     if mass.size != length:
         side = "row" if name == "a" else "column"
         raise ValueError(

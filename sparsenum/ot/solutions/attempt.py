@@ -10,6 +10,7 @@ from sparsenum.ot.problems.checks import cost_matrix, masses, value_type
 from sparsenum.ot.problems.dense import Problem
 from sparsenum.ot.problems.feasibility import is_feasible
 from sparsenum.ot.problems.reduction import Reduction, start_of
+from sparsenum.ot.problems.seal import Seal
 from sparsenum.ot.solutions.certify import certify
 from sparsenum.ot.solutions.solution import Solution
 from sparsenum.ot.solutions.unbalanced import penalties, relaxed_solution
@@ -72,12 +73,13 @@ def attempt(
         from sparsenum.ot.solutions.on_cuda import device_solution
 
         return feasible(device_solution(M, a, b, reg, method, potentials_init, monitor, kind))
-    M = cost_matrix(M)
+    M, seal = Seal.on(cost_matrix(M), M)
     sides = masses(a, "a", M.shape[0]), masses(b, "b", M.shape[1])
     if rho is not None:
-        return relaxed_solution(
+        found = relaxed_solution(
             M, *sides, reg, rho, method, potentials_init, monitor, threads, kind
         )
+        return found.sealed(seal)
     reduction, cost = Reduction.of(M, *sides, reg)
     problem = Problem(cost, *reduction.shares, reg, threads)
     start = start_of(potentials_init, reduction)
@@ -87,7 +89,7 @@ def attempt(
     else:
         at, counts = ALGORITHMS[method](problem, start, monitor)
         log |= counts
-    return feasible(certify(problem, reduction, at.f, at.g, monitor, log, kind))
+    return feasible(certify(problem, reduction, at.f, at.g, monitor, log, kind)).sealed(seal)
 
 
 def feasible(solution: Solution) -> Solution:

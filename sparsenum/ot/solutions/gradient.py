@@ -4,8 +4,8 @@ No iterate is kept and none is differentiated. The value needs nothing beyond th
 plan and the potentials take one more solve with the matrix of Newton's method.
 """
 
-import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -30,18 +30,21 @@ class Gradient:
         With respect to the column masses.
     M : ndarray, shape (n, m)
         With respect to the cost; zero where the plan is.
+    reg : float
+        With respect to the strength of the entropy.
     """
 
     a: Vector
     b: Vector
     M: Matrix
+    reg: Any
 
     def __repr__(self) -> str:
         """Return one line: the shape of the problem."""
         return f"Gradient(shape=({self.a.size}, {self.b.size}))"
 
 
-def value_gradient(optimum: Optimum, plan: Matrix) -> Gradient:
+def value_gradient(optimum: Optimum, plan: Matrix, linear: float) -> Gradient:
     r"""Return the derivatives of the value: the envelope theorem.
 
     The Lagrange multipliers of the marginals are :math:`f_i + g_j + reg` in sum for the entropy
@@ -49,7 +52,9 @@ def value_gradient(optimum: Optimum, plan: Matrix) -> Gradient:
     which takes :math:`reg (\log a_i + 1)` and :math:`reg (\log b_j + 1)` off them.
     """
     reg, reduction = optimum.reg, optimum.reduction
-    da, db = soft_minima(optimum)
+    if reduction.M is None:
+        raise ValueError("derivatives need the cost matrix: solve with lazy=False")
+    da, db = relative_potentials(optimum)
     constant = -reg
     if optimum.reg_type == "entropy":
         # At zero mass the slope is minus infinity; what is left there is its finite part.
@@ -57,52 +62,51 @@ def value_gradient(optimum: Optimum, plan: Matrix) -> Gradient:
             some = mass > 0
             slope[some] += reg * np.log(mass[some])
         constant = reg
-    return Gradient(*_balanced(reduction, da, db, constant), plan)
+    # <P, M> + reg H = f.P1 + g.P'1 for both, in the potentials that belong to them
+    of_reg = (_total(optimum, da, db) - linear) / reg
+    return Gradient(*_balanced(reduction, da, db, constant), plan, of_reg)
 
 
-def soft_minima(optimum: Optimum) -> tuple[Vector, Vector]:
+def relative_potentials(optimum: Optimum) -> tuple[Vector, Vector]:
     """Return the potentials relative to the masses, extended to where there is no mass.
 
     With mass they are f - reg log a and g - reg log b, without it the limit of these as the mass
-    goes to zero: the soft minimum of cost minus the other potential.
+    goes to zero: the soft minimum of cost minus the other potential, or what a penalty makes of
+    it. Unbalanced with the entropy they are f and g.
     """
     reg, (rows, columns) = optimum.reg, optimum.reduction.sides
     f, g = optimum.potentials
-    M = optimum.cost
     phi, psi = f.copy(), g.copy()
+    relative = optimum.rho is not None and optimum.reg_type == "entropy"
+    bare, empty = optimum.reduction.outside
+    if relative:
+        phi[np.isinf(f)], psi[np.isinf(g)] = np.inf, np.inf
+        return phi, psi
     a, b = optimum.masses
+    if optimum.rho is None:
+        b = b * (optimum.reduction.a.sum() / optimum.reduction.b.sum())  # as it is solved
     phi[rows] -= reg * np.log(a)
     psi[columns] -= reg * np.log(b)
-    bare, empty = optimum.reduction.outside
-    phi[bare] = _soft_min(M[np.ix_(bare, columns)] - g[columns], reg)
-    psi[empty] = _soft_min(M[np.ix_(rows, empty)].T - f[rows], reg)
+    if bare.size or empty.size:
+        costs = optimum.reduction.costs
+        held = [1.0 + reg / rho for rho in optimum.rho or (np.inf, np.inf)]
+        phi[bare] = _soft_min(costs(bare, columns) - g[columns], reg) / held[0]
+        psi[empty] = _soft_min(costs(rows, empty).T - f[rows], reg) / held[1]
     return phi, psi
 
 
-def relaxed_gradient(optimum: Optimum, rho: tuple[float, float], plan: Matrix) -> Gradient:
-    r"""Return the derivatives of the value of an unbalanced problem: the envelope theorem.
-
-    A penalty gives :math:`\rho (1 - r_i / a_i)`, an exact marginal its multiplier, and the
-    reference of KL :math:`reg (\sum b - r_i / a_i)`.
-    """
-    problem, reduction = optimum.problem, optimum.reduction
-    slopes = []
-    for axis, (mass, other) in enumerate(((problem.a, problem.b), (problem.b, problem.a))):
-        index = reduction.sides[axis]
-        potential = optimum.potentials[axis][index]
-        if optimum.reg_type == "KL":
-            potential = potential - problem.reg * np.log(mass)
-        ratio = optimum.marginals[axis][index] / mass
-        slope = potential if math.isinf(rho[axis]) else rho[axis] * (1.0 - ratio)
-        if optimum.reg_type == "KL":
-            slope = slope + problem.reg * (other.sum() - ratio)
-        slopes.append(reduction.expand(slope, axis, 0.0))
-    return Gradient(slopes[0], slopes[1], plan)
+def _total(optimum: Optimum, f: Vector, g: Vector) -> float:
+    """Return what potentials add up to over the plan."""
+    return float(
+        sum(sums[sums > 0] @ x[sums > 0] for sums, x in zip(optimum.marginals, (f, g), strict=True))
+    )
 
 
 def linear_gradient(optimum: Optimum, plan: Matrix) -> Gradient:
     """Return the derivatives of the transport cost <P, M>, which the plan's own are part of."""
-    M, reduction = optimum.cost, optimum.reduction
+    level, _ = _levelled(optimum)
+    moved = pullback(optimum, level, None, None)
+    reduction = optimum.reduction
     rows, columns = (
         np.zeros(n)
         if reduction.offsets is None
@@ -110,10 +114,8 @@ def linear_gradient(optimum: Optimum, plan: Matrix) -> Gradient:
         for axis, n in enumerate(reduction.shape)
     )
     # What offsets cost depends on the masses alone; the plan's part would lose digits to them.
-    level = np.where(np.isinf(M), 0.0, (M - rows[:, None]) - columns)
-    moved = pullback(optimum, level, None, None)
     sides = _balanced(reduction, moved.a + rows, moved.b + columns, 0.0)
-    return Gradient(*sides, plan + moved.M)
+    return Gradient(*sides, plan + moved.M, moved.reg)
 
 
 def pullback(
@@ -136,18 +138,36 @@ def pullback(
     inner = reduction.inner(plan_bar)
     P = plan_operator(optimum)
     r, c = optimum.marginals[0][rows], optimum.marginals[1][columns]
-    y_f, y_g = _in_gauge(f_bar, g_bar, reduction)
+    f_bar, g_bar = _in_gauge(f_bar, g_bar, reduction)
     W_rows, W_columns = P.weighted_sums(inner)
-    y_f += W_rows / reg
-    y_g += W_columns / reg
+    y_f, y_g = f_bar + W_rows / reg, g_bar + W_columns / reg
     rhs = y_g - P.times_t(y_f / r)
     z_g = P.schur_solve(r, c, rhs - rhs.mean())
     z_f = (y_f - P.times(z_g)) / r
 
-    dM = reduction.outer(P.change(z_f, z_g, inner, reg))
+    dM = P.change(z_f, z_g, inner, reg)
+    # A cost and reg twice as large make the same plan, and potentials twice as large.
+    level, (f, g) = _levelled(optimum)
+    of_reg = float(f_bar @ f + g_bar @ g - np.einsum("ij,ij", dM, reduction.inner(level))) / reg
     da, db = reduction.expand(reg * z_f, 0, 0.0), reduction.expand(reg * z_g, 1, 0.0)
     _one_sided(optimum, plan_bar, da, db)
-    return Gradient(*_balanced(reduction, da, db, 0.0), dM)
+    return Gradient(*_balanced(reduction, da, db, 0.0), reduction.outer(dM), of_reg)
+
+
+def _levelled(optimum: Optimum) -> tuple[Matrix, tuple[Vector, Vector]]:
+    """Return the cost and the potentials of rows and columns with mass, without their offsets.
+
+    An infinite cost counts for nothing, since it does not move.
+    """
+    M, reduction = optimum.cost, optimum.reduction
+    f, g = (x[index] for x, index in zip(optimum.potentials, reduction.sides, strict=True))
+    if reduction.offsets is not None:
+        rows, columns = (
+            reduction.expand(offsets, axis, 0.0) for axis, offsets in enumerate(reduction.offsets)
+        )
+        M = (M - rows[:, None]) - columns
+        f, g = f - reduction.offsets[0], g - reduction.offsets[1]
+    return np.where(np.isinf(M), 0.0, M), (f, g)
 
 
 def _one_sided(optimum: Optimum, plan_bar: Matrix, da: Vector, db: Vector) -> None:
@@ -156,7 +176,7 @@ def _one_sided(optimum: Optimum, plan_bar: Matrix, da: Vector, db: Vector) -> No
     It would spread as the soft minimum weighs the other side, and displace as much there.
     """
     reg, (rows, columns) = optimum.reg, optimum.reduction.sides
-    phi, psi = soft_minima(optimum)
+    phi, psi = relative_potentials(optimum)
     f, g = optimum.potentials
     M = optimum.cost
     bare, empty = optimum.reduction.outside

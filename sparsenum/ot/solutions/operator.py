@@ -49,6 +49,14 @@ def plan_operator(optimum: Optimum) -> PlanOperator:
     return SparsePlan(costs.with_data(reduction.mass * entries))
 
 
+def operator_of(P: NDArray[np.float64]) -> PlanOperator:
+    """Return a dense plan, as a sparse one where that pays."""
+    strong = P * P.size > LEFT_OUT * P.sum()
+    if strong.mean() > SPARSE:
+        return DensePlan(P)
+    return SparsePlan(CSR.from_dense(np.where(strong, P, 0.0)))
+
+
 @dataclass(frozen=True, slots=True)
 class DensePlan:
     """A plan with all its entries."""

@@ -1,7 +1,7 @@
 """What a solver found: the potentials of a problem, and how it relates to the caller's."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from sparsenum.ot.problems.checks import RegType
 from sparsenum.ot.problems.clouds.points import PointProblem
 from sparsenum.ot.problems.dense import Matrix, Problem, Vector
 from sparsenum.ot.problems.reduction import Reduction
+from sparsenum.ot.problems.seal import Seal
 from sparsenum.sparse import CSR
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class Optimum:
         What the value counts as the entropy.
     rho : tuple of float, optional
         Strengths of the penalties on the marginals; None where these are exact.
+    seal : Seal, optional
+        On the cost, where it is the caller's.
     """
 
     problem: "Problem | PointProblem | DeviceProblem"
@@ -46,6 +49,11 @@ class Optimum:
     marginals: tuple[Vector, Vector]
     reg_type: RegType = "KL"
     rho: tuple[float, float] | None = None
+    seal: Seal | None = None
+
+    def __post_init__(self) -> None:
+        for x in (*self.potentials, *self.marginals):
+            frozen(x)
 
     @property
     def reg(self) -> float:
@@ -63,6 +71,7 @@ class Optimum:
         M = self.reduction.M
         if M is None:
             raise ValueError("derivatives need the cost matrix: solve with lazy=False")
+        self._check_cost()
         return cast(Matrix, np.asarray(M))  # from a device, if it is there
 
     def reduced(self) -> tuple[Vector, Vector]:
@@ -71,6 +80,7 @@ class Optimum:
 
     def plan(self) -> Matrix:
         """Return the caller's dense plan, in the precision of the cost."""
+        self._check_cost()
         f, g = self.inner
         M = self.reduction.M
         widened = self.reduction.offsets is not None  # the cost, where offsets were taken off it
@@ -90,6 +100,7 @@ class Optimum:
 
     def entries(self, left_out: float) -> tuple[CSR, Vector]:
         """Return costs and masses of the plan's entries, but for a share of the mass."""
+        self._check_cost()
         f, g = self.reduced()
         width = -self.reg * np.log(left_out / (f.size * g.size))
         near = self.problem.within(f, g, width)
@@ -97,3 +108,13 @@ class Optimum:
         costs = near if isinstance(near, CSR) else near.costs(np.empty_like(P))
         _cpu_support.support_plan(*costs.arrays, f, g, self.reg, P)
         return costs, P
+
+    def _check_cost(self) -> None:
+        if self.seal is not None:
+            self.seal.check()
+
+
+def frozen(x: Any) -> Any:
+    """Return an array that can no longer be written to: results are values."""
+    x.setflags(write=False)
+    return x

@@ -1,22 +1,26 @@
 """What a solver returns: potentials first, the plan when somebody asks for it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from sparsenum._check import choice, real_array, require_memory
 from sparsenum.ot.problems.clouds.points import PointProblem
 from sparsenum.ot.problems.dense import Matrix, Vector
+from sparsenum.ot.problems.seal import Seal
+from sparsenum.ot.solutions.derivatives import Derivatives
 from sparsenum.ot.solutions.gradient import (
     Gradient,
     linear_gradient,
     pullback,
-    relaxed_gradient,
+    relative_potentials,
     value_gradient,
 )
-from sparsenum.ot.solutions.optimum import Optimum
+from sparsenum.ot.solutions.implicit import Convention, density
+from sparsenum.ot.solutions.optimum import Optimum, frozen
 from sparsenum.ot.solutions.pot import lazy_plan, numpy_backend
 from sparsenum.ot.solvers.monitor import Status
 
@@ -127,7 +131,8 @@ class Solution:
         """
         remedy = "use sparse_plan, or work with the potentials"
         require_memory(self._optimum.reduction.shape, "plan", remedy)
-        return self._optimum.plan()
+        P: Matrix = frozen(self._optimum.plan())
+        return P
 
     @cached_property
     def sparse_plan(self) -> "scipy.sparse.csr_array":
@@ -175,19 +180,19 @@ class Solution:
         Returns
         -------
         Gradient
-            ``a``, ``b`` and ``M``: finite, also where a mass is zero.
+            ``a``, ``b``, ``M`` and ``reg``: finite, also where a mass is zero.
 
         Raises
         ------
         ValueError
             If there is no cost matrix, after a lazy solve.
         """
-        if choice(of, "of", ("value", "value_linear")) == "value_linear":
-            self._require_marginals()
-            return linear_gradient(self._optimum, self.plan)
+        linear = choice(of, "of", ("value", "value_linear")) == "value_linear"
         if self._optimum.rho is not None:
-            return relaxed_gradient(self._optimum, self._optimum.rho, self.plan)
-        return value_gradient(self._optimum, self.plan)
+            return self._derivatives.of_costs() if linear else self._derivatives.of_value()
+        if linear:
+            return linear_gradient(self._optimum, self._optimum.plan())
+        return value_gradient(self._optimum, self._optimum.plan(), self.value_linear)
 
     def pullback(
         self,
@@ -197,8 +202,8 @@ class Solution:
         r"""Return the derivatives of a number, given those with respect to plan and potentials.
 
         With a function L of the plan P and the potentials f, g, this is the chain rule for
-        a, b, M: implicit differentiation of the optimality conditions, one linear solve with the
-        matrix of Newton's method, O(n m) memory and no iterate kept.
+        a, b, M and reg: implicit differentiation of the optimality conditions, one linear solve
+        with the matrix of Newton's method, O(n m) memory and no iterate kept.
 
         Parameters
         ----------
@@ -210,26 +215,55 @@ class Solution:
         Returns
         -------
         Gradient
-            ``a``, ``b`` and ``M``.
+            ``a``, ``b``, ``M`` and ``reg``.
 
         Raises
         ------
         ValueError
             If the shapes do not fit; if there is no cost matrix, after a lazy solve.
         """
-        self._require_marginals()
         n, m = self._optimum.reduction.shape
         bars = [None if x is None else real_array(x, "plan", 2) for x in (plan,)]
         bars += [None if x is None else real_array(x, "potentials", 1) for x in potentials]
-        for x, name, shape in zip(
-            bars, ("plan", "potentials", "potentials"), ((n, m), (n,), (m,)), strict=True
-        ):
+        names, shapes = ("plan", "potentials", "potentials"), ((n, m), (n,), (m,))
+        for x, name, shape in zip(bars, names, shapes, strict=True):
             if x is not None and x.shape != shape:
                 raise ValueError(f"{name} must have shape {shape}: got {x.shape}")
-        return pullback(self._optimum, *bars)
+        if self._optimum.rho is None:
+            return pullback(self._optimum, *bars)
+        return self._derivatives.pullback(
+            *(np.zeros(shape) if x is None else x for x, shape in zip(bars, shapes, strict=True))
+        )
 
-    def _require_marginals(self) -> None:
-        if self._optimum.rho is not None:
-            raise NotImplementedError(
-                "of an unbalanced problem only the value has derivatives in this version"
-            )
+    def sealed(self, seal: Seal) -> "Solution":
+        """Return the same result, with a seal on the cost that it reads later."""
+        return replace(self, _optimum=replace(self._optimum, seal=seal))
+
+    def _relative(self) -> tuple[Vector, Vector]:
+        """Return f - reg log a and g - reg log b, extended to where there is no mass."""
+        return relative_potentials(self._optimum)
+
+    def _density(self) -> Matrix | None:
+        """Return the density of the plan, if its cost has offsets that would hide it."""
+        optimum, reduction = self._optimum, self._optimum.reduction
+        if reduction.offsets is None:
+            return None
+        with np.errstate(invalid="ignore"):  # of infinite costs, which have no density
+            E: Matrix = density(optimum.cost, *self._relative(), np.asarray(optimum.reg), np)
+        a, b = optimum.masses
+        f, g = optimum.reduced()
+        P = optimum.problem.plan(f, g, np.empty((f.size, g.size)))
+        E[np.ix_(*reduction.sides)] = reduction.mass * P / a[:, None] / b
+        return E
+
+    @property
+    def _convention(self) -> Convention:
+        """What the problem asked of its marginals, and of its value."""
+        return Convention(self._optimum.rho, self._optimum.reg_type)
+
+    @property
+    def _derivatives(self) -> Derivatives:
+        """What derivatives of an unbalanced problem are made of."""
+        optimum = self._optimum
+        data = optimum.reduction.a, optimum.reduction.b, np.asarray(optimum.reg)
+        return Derivatives(optimum.cost, *data, *self._relative(), self._convention)

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from sparsenum._formulas import column_update_v1, exp_or_zero_v1, highest_v1
+from sparsenum._formulas import column_update_v1, exp_or_zero_v1, highest_v1, solve_laplacian_v1
 from sparsenum._numba import kernel
 
 __all__ = ["paced", "solve_stack"]
@@ -189,35 +189,6 @@ def couplings(P, a, W):
 
 
 @kernel
-def solve_laplacian(W, leak, x):
-    """Put into x the solution of (diag(W 1 + leak) - W) y = x, for the weights above W's diagonal.
-
-    Elimination adds to weights and leaks, in place: a diagonal is their sum, never a difference,
-    so no digits cancel however weakly the graph hangs together (Grassmann, Taksar, Heyman 1985).
-    """
-    m = x.size
-    diagonal = np.empty(m)
-    for k in range(m):
-        total = leak[k]
-        for j in range(k + 1, m):
-            total += W[k, j]
-        diagonal[k] = total
-        for i in range(k + 1, m):
-            share = W[k, i] / total if total > 0.0 else 0.0
-            if share == 0.0:
-                continue
-            for j in range(i + 1, m):
-                W[i, j] += share * W[k, j]
-            leak[i] += share * leak[k]
-            x[i] += share * x[k]
-    for k in range(m - 1, -1, -1):
-        total = x[k]
-        for j in range(k + 1, m):
-            total += W[k, j] * x[j]
-        x[k] = total / diagonal[k] if diagonal[k] > 0.0 else 0.0
-
-
-@kernel
 def line_search(C, a, b, tau, at, x, error, best, trial):
     """Write the first acceptable point along a step x in log-scalings into the arrays of `trial`.
 
@@ -271,7 +242,7 @@ def newton(C, a, b, psi, tau, phi, P, c, error, goal, most):
         if c.min() > UNDERFLOW:
             couplings(P, a, W)
             x = b - c
-            solve_laplacian(W, damping * c, x)
+            solve_laplacian_v1(W, damping * c, x)
             x -= np.median(x)
             reach = np.abs(x).max()
             x = np.minimum(np.maximum(x, -cap), cap)

@@ -55,6 +55,11 @@ class DevicePasses:
         cost: NDArray[Any] = self.M[k].copy_to_host()
         return cost
 
+    def costs(self) -> NDArray[Any]:
+        """Return all costs on the host."""
+        costs: NDArray[Any] = self.M.copy_to_host()
+        return costs
+
     def sound(self) -> NDArray[np.bool_]:
         """Return which costs hold numbers, and one that is not forbidden for each mass."""
         sound = device.empty(len(self.M))

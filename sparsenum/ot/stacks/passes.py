@@ -24,6 +24,9 @@ class Passes(Protocol):
     def cost(self, k: int) -> NDArray[Any]:
         """Return one cost on the host."""
 
+    def costs(self) -> NDArray[Any]:
+        """Return all costs on the host."""
+
     def sound(self) -> NDArray[np.bool_]:
         """Return which costs `solve` would take."""
 
@@ -58,6 +61,10 @@ class HostPasses:
         """Return one cost, as it was given."""
         cost: NDArray[Any] = self.given[k]
         return cost
+
+    def costs(self) -> NDArray[Any]:
+        """Return all costs, as they were given."""
+        return self.given
 
     def sound(self) -> NDArray[np.bool_]:
         """Return which costs hold numbers, and one that is not infinite for each mass."""

@@ -7,11 +7,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sparsenum._check import choice, real_array
 from sparsenum.ot.problems.checks import RegType
 from sparsenum.ot.problems.dense import Problem, Vector
 from sparsenum.ot.problems.reduction import Reduction
 from sparsenum.ot.solutions.certify import certify
+from sparsenum.ot.solutions.derivatives import Derivatives
 from sparsenum.ot.solutions.gradient import Gradient
+from sparsenum.ot.solutions.implicit import Convention
+from sparsenum.ot.solutions.optimum import frozen
 from sparsenum.ot.solutions.solution import Solution
 from sparsenum.ot.solvers.monitor import Monitor
 from sparsenum.ot.stacks.stack import Stack
@@ -79,14 +83,15 @@ class BatchSolution:
             if reg_type == "entropy"
             else entropy - reference - total * log_mass
         )
+        f, g = stack.potentials()
         return cls(
-            potentials=stack.potentials(),
-            value=stack.mass * (linear + stack.reg * regulariser),
-            value_linear=stack.mass * linear,
-            marginal_error=error + stack.unavoidable,
-            converged=converged,
-            status=stack.status,
-            n_iter=stack.sweeps + stack.newton,
+            potentials=(frozen(f), frozen(g)),
+            value=frozen(stack.mass * (linear + stack.reg * regulariser)),
+            value_linear=frozen(stack.mass * linear),
+            marginal_error=frozen(error + stack.unavoidable),
+            converged=frozen(converged),
+            status=frozen(stack.status),
+            n_iter=frozen(stack.sweeps + stack.newton),
             log={"tol": stack.tol, "newton": stack.newton, "single": np.flatnonzero(stack.single)},
             _stack=stack,
             _reg_type=reg_type,
@@ -108,6 +113,7 @@ class BatchSolution:
     def __getitem__(self, k: int) -> Solution:
         """Return the solution of one problem, as `solve` would."""
         stack = self._stack
+        stack.check_costs()
         sides = stack.a[k], stack.b[k]
         reg = float(stack.reg[k])
         reduction, cost = Reduction.of(stack.passes.cost(k), *sides, reg)
@@ -129,9 +135,11 @@ class BatchSolution:
         Returns
         -------
         Gradient
-            ``a`` (B, n), ``b`` (B, m) and ``M`` (B, n, m).
+            ``a`` (B, n), ``b`` (B, m), ``M`` (B, n, m) and ``reg`` (B,).
         """
-        return stacked([self[k].gradient(of) for k in range(len(self))])
+        if choice(of, "of", ("value", "value_linear")) == "value_linear":
+            return self._derivatives.of_costs()
+        return self._derivatives.of_value()
 
     def pullback(
         self,
@@ -150,11 +158,53 @@ class BatchSolution:
         Returns
         -------
         Gradient
-            ``a`` (B, n), ``b`` (B, m) and ``M`` (B, n, m).
+            ``a`` (B, n), ``b`` (B, m), ``M`` (B, n, m) and ``reg`` (B,).
         """
-        bars = [[None] * len(self) if x is None else x for x in (plan, *potentials)]
-        each = zip(*bars, strict=True)
-        return stacked([self[k].pullback(P, (f, g)) for k, (P, f, g) in enumerate(each)])
+        given, shapes = (plan, *potentials), (self._shape, *(x.shape for x in self.potentials))
+        bars = []
+        for x, shape in zip(given, shapes, strict=True):
+            name = "potentials" if len(shape) == 2 else "plan"
+            bar = np.zeros(shape) if x is None else real_array(x, name, len(shape))
+            if bar.shape != shape:
+                raise ValueError(f"{name} must have shape {shape}: got {bar.shape}")
+            bars.append(bar)
+        return self._derivatives.pullback(*bars)
+
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        f, g = self.potentials
+        return (*f.shape, g.shape[1])
+
+    @property
+    def _derivatives(self) -> Derivatives:
+        stack = self._stack
+        stack.check_costs()
+        data = stack.passes.costs(), *stack.sides, stack.reg
+        return Derivatives(*data, *self._relative(), self._convention)
+
+    def _relative(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return f - reg log a and g - reg log b, extended to where there is no mass."""
+        stack = self._stack
+        f, g = self.potentials
+        a, b = stack.sides
+        with np.errstate(divide="ignore", invalid="ignore"):
+            phi, psi = f - stack.reg[:, None] * np.log(a), g - stack.reg[:, None] * np.log(b)
+        bare = np.flatnonzero(~(np.isfinite(phi).all(axis=1) & np.isfinite(psi).all(axis=1)))
+        for k in bare:
+            phi[k], psi[k] = self[int(k)]._relative()
+        return phi, psi
+
+    def _density(self) -> NDArray[np.float64] | None:
+        """Return the densities of the plans, if their costs have offsets that would hide them."""
+        if self._stack.passes.offsets is None:
+            return None
+        each = ((one, one._density()) for one in map(self.__getitem__, range(len(self))))
+        return np.stack([one._derivatives.E if E is None else E for one, E in each])
+
+    @property
+    def _convention(self) -> Convention:
+        """What the problems asked of their marginals, and of their values."""
+        return Convention(None, self._reg_type, self._stack.threads)
 
     @cached_property
     def plan(self) -> Any:
@@ -163,9 +213,6 @@ class BatchSolution:
         On the device and in the precision of the costs, if these were there.
         """
         stack = self._stack
-        return stack.passes.plans(stack.f, stack.g, stack.mass)
-
-
-def stacked(gradients: list[Gradient]) -> Gradient:
-    """Return the gradients of several problems as one, whose arrays have one axis more."""
-    return Gradient(*(np.stack([getattr(x, name) for x in gradients]) for name in ("a", "b", "M")))
+        stack.check_costs()
+        P = stack.passes.plans(stack.f, stack.g, stack.mass)
+        return frozen(P) if isinstance(P, np.ndarray) else P

@@ -10,6 +10,7 @@ from sparsenum._threads import by_rows
 from sparsenum.ot.problems.checks import MASS_MISMATCH
 from sparsenum.ot.problems.dense import Vector
 from sparsenum.ot.problems.reduction import LEAST, Reduction, completed
+from sparsenum.ot.problems.seal import Seal
 from sparsenum.ot.solutions.attempt import attempt
 from sparsenum.ot.stacks.passes import PASSES, passes_over
 
@@ -30,10 +31,12 @@ class Stack:
         limit: int,
         device: Device,
         threads: int,
+        seal: Seal | None = None,
     ) -> None:
         B, n, m = M.shape
         self.a, self.b, self.reg, self.tol, self.limit = a, b, reg, tol, limit
         self.device, self.threads = device, threads if device == "cpu" else 1
+        self.seal = seal
         with np.errstate(all="ignore"):  # what is not sound is refused before it is used
             self.mass = a.sum(axis=1)
             x, y = a / self.mass[:, None], b / b.sum(axis=1)[:, None]
@@ -46,6 +49,16 @@ class Stack:
         self.sweeps, self.newton = np.zeros(B, np.int64), np.zeros(B, np.int64)
         self.status = np.full(B, "converged", "<U10")
         self.single = np.zeros(B, np.bool_)
+
+    def check_costs(self) -> None:
+        """Raise if the caller wrote to the costs."""
+        if self.seal is not None:
+            self.seal.check()
+
+    @property
+    def sides(self) -> tuple[Vector, Vector]:
+        """Masses as they are solved: those of the columns have the totals of the rows."""
+        return self.a, self.b * (self.mass / self.b.sum(axis=1))[:, None]
 
     def refuse_the_unsound(self) -> None:
         """Raise for the first problem that `solve` would refuse, with what it says."""
