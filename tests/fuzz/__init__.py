@@ -1,0 +1,1 @@
+"""Random calls of every door, judged by independent oracles, shrunk where they fail."""
