@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 DATA ?=
 OUT ?= demo-output
 FULL ?=
+N ?= 10000
+SEED ?= 0
+WHAT ?= transport
 
 
 # Tests go to two workers, whose libraries take one thread each. Those of the mark `alone` measure
@@ -20,7 +23,7 @@ NEWEST ?= $(shell for python in python3.15 python3.14 python3.13 \
   $$(ls -d $$HOME/.pyenv/versions/3.1[3-9]*/bin/python 2>/dev/null | sort -rV); do \
   $$python -c "" 2>/dev/null && echo $$python && break; done)
 
-.PHONY: demo test test-cuda-simulator test-torch test-jax test-cuda-compile bench docs lint clean
+.PHONY: demo test test-cuda-simulator test-torch test-jax test-cuda-compile fuzz bench docs lint clean
 .PHONY: test-portable test-haswell test-generic test-lower test-newest
 
 $(BIN)/python:
@@ -114,6 +117,10 @@ test-jax: $(VENV)/jax.stamp
 # The CUDA kernels for real chips, on any machine; `pytest --gpu` runs them where there is one.
 test-cuda-compile: $(VENV)/cuda.stamp
 	$(BIN)/python tests/compile_cuda.py
+
+# N random calls of the doors, judged by oracles: WHAT=transport or WHAT=tables.
+fuzz: $(VENV)/test.stamp
+	PYTHONPATH=tests $(BIN)/python -m fuzz --cases $(N) --seed $(SEED) --what $(WHAT)
 
 # Under ten minutes; with FULL=1 all problems and peers, two hours.
 # What fails does not take the report along.
