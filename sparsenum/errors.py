@@ -9,5 +9,9 @@ class DeviceError(RuntimeError):
     """The requested device cannot be used here; the message says what is missing."""
 
 
+class RuleWarning(UserWarning):
+    """A rule of what may be recommended names ids that match nothing; the others hold."""
+
+
 class ProtocolWarning(UserWarning):
     """Held-out data are drawn in a way that may rank models wrongly; the figures are right."""

@@ -125,7 +125,7 @@ def ranking_metrics(scores, train, test, k):
     """Return the metrics of each user with held-out items, by loops, and how many were shown."""
     n_items = len(next(iter(scores.values())))
     users_of = [sum(item in taken for taken in train.values()) for item in range(n_items)]
-    names = ("recall", "ndcg", "recall_capped", "hit_rate", "mrr", "novelty")
+    names = ("recall", "ndcg", "recall_capped", "hit_rate", "mrr", "precision", "map", "novelty")
     of, shown = {name: [] for name in names}, set()
     for user, held in test.items():
         wanted = held - train.get(user, set())
@@ -139,6 +139,9 @@ def ranking_metrics(scores, train, test, k):
         of["ndcg"].append(sum(1 / math.log2(rank + 1) for rank in ranks) / ideal)
         of["hit_rate"].append(float(bool(ranks)))
         of["mrr"].append(1 / ranks[0] if ranks else 0.0)
+        of["precision"].append(len(ranks) / k)
+        shares = [n_hits / rank for n_hits, rank in enumerate(ranks, 1)]
+        of["map"].append(sum(shares) / min(k, len(wanted)))
         rare = [-math.log2(users_of[item] / len(train)) for item in ranked]
         of["novelty"].append(sum(rare) / len(rare))
         shown |= set(ranked)

@@ -97,7 +97,7 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_k(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--k", type=int, default=20, help="default: %(default)s")
+    parser.add_argument("--k", type=int, help="length of lists; default 20, or all items")
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:

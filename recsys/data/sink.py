@@ -9,6 +9,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 from polars.io.plugins import register_io_source
 
+from recsys.data.forks import require_engine
 from sparsenum._system import replacing, target_file
 
 _ROW_GROUP = 2**16  # rows of Parquet that are held before they are written
@@ -16,6 +17,7 @@ _ROW_GROUP = 2**16  # rows of Parquet that are held before they are written
 
 def check_target(path: str | os.PathLike[str], name: str) -> Path:
     """Return the path of a table to write, once its kind and folder are sound."""
+    require_engine("writing a table")
     target = Path(path)
     if target.suffix not in (".parquet", ".csv"):
         raise ValueError(f"{name} must end in .parquet or .csv: got {str(target)!r}")

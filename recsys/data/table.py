@@ -10,6 +10,7 @@ from typing import Protocol, TypeAlias
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
+from recsys.data.forks import require_engine
 from recsys.data.textfile import SEPARATORS, TextFile, kind_of, odd_line, scan_text
 
 
@@ -58,7 +59,10 @@ def open_table(
         If there is no such file, or no file of a table in the folder.
     ValueError
         If the file cannot be read, or the columns are absent or named twice.
+    RuntimeError
+        In a process forked from one in which polars was at work, where reading would never end.
     """
+    require_engine("a table")
     frame = _lazy(source, name)
     with readable(source, name):
         schema = frame.collect_schema()

@@ -1,6 +1,6 @@
 """How good top-k lists are: what they hit of what was held out, and what they show."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from recsys.evaluation import _cpu
 from recsys.scores.toplists import Scores, top_items
 from sparsenum.sparse import CSR
+
+NAMES = ("recall", "ndcg", "recall_capped", "hit_rate", "mrr", "precision", "map", "novelty")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +30,9 @@ class Metrics:
         ``recall`` is hits over held-out items (as LightGCN has it), ``recall_capped`` hits over
         ``min(k, held)``, so that one can always be reached; ``ndcg`` discounts the hit at rank r
         by 1 / log2(r + 1) and divides by the best possible sum; ``hit_rate`` is whether there
-        is a hit; ``mrr`` one over the rank of the first. ``novelty`` is the mean of -log2 of the
-        share of users who took an item, over the list.
+        is a hit; ``mrr`` one over the rank of the first; ``precision`` hits over k; ``map`` the
+        sum over hits of the share of hits up to there, over ``min(k, held)``. ``novelty`` is the
+        mean of -log2 of the share of users who took an item, over the list.
     shown : ndarray of int64, shape (n_items,)
         In how many lists each item stands.
     """
@@ -58,44 +61,79 @@ def rank(
     popularity: NDArray[np.float64] | None = None,
     permitted: NDArray[np.int64] | None = None,
 ) -> Metrics:
-    """Return the metrics of each user with held-out items.
+    """Return the metrics of lists of one length; see `rank_at`."""
+    return rank_at(scores, held, seen, [k], popularity, permitted)[0]
+
+
+def rank_at(
+    scores: Scores,
+    held: CSR,
+    seen: CSR,
+    lengths: Sequence[int],
+    popularity: NDArray[np.float64] | None = None,
+    permitted: NDArray[np.int64] | None = None,
+) -> list[Metrics]:
+    """Return the metrics of each user with held-out items, for lists of each length.
 
     Items in a user's row of `seen` are neither ranked nor counted as held out; `popularity` holds
     the share of users who took each item, by default that of `seen`. Lists hold `permitted` items
-    only, by default all.
+    only, by default all. The lists are made once, of the largest length.
     """
     held = without(held, seen)
     counts = held.row_counts
     users = np.flatnonzero(counts)
     surprise = _surprise(seen.column_counts / seen.shape[0] if popularity is None else popularity)
-    discount = 1.0 / np.log2(np.arange(2, k + 2))
-    ideal = np.concatenate([[0.0], np.cumsum(discount)])
-    shown = np.zeros(held.shape[1] + 1, np.int64)
-    parts: list[NDArray[np.float64]] = [np.empty((6, 0))]
-    for rows, best in top_items(scores, users, k, seen, permitted):
-        row = np.repeat(rows, k).astype(np.uint32)
+    shown = [np.zeros(held.shape[1] + 1, np.int64) for _ in lengths]
+    parts: list[list[NDArray[np.float64]]] = [[np.empty((len(NAMES), 0))] for _ in lengths]
+    longest = min(max(lengths), held.shape[1])
+    for rows, best in top_items(scores, users, longest, seen, permitted):
+        row = np.repeat(rows, longest).astype(np.uint32)
         flat = np.empty(best.indices.size, np.bool_)
         _cpu.mark_seen(held.indptr, held.indices, row, best.indices.ravel(), flat)
         hits = flat.reshape(best.indices.shape)
-        n_hits, capped = hits.sum(axis=1), np.minimum(counts[rows], k)
-        first = np.where(n_hits > 0, hits.argmax(axis=1) + 1.0, np.inf)
-        shown += np.bincount(best.indices.ravel(), minlength=shown.size)
-        length = (best.indices < best.n_cols).sum(axis=1)
-        parts.append(
-            np.stack(
-                [
-                    n_hits / counts[rows],
-                    (hits * discount).sum(axis=1) / ideal[capped],
-                    n_hits / capped,
-                    n_hits > 0,
-                    1.0 / first,
-                    surprise[best.indices].sum(axis=1) / np.maximum(length, 1),
-                ]
-            )
+        for k, counted, part in zip(lengths, shown, parts, strict=True):
+            items = best.indices[:, :k]
+            counted += np.bincount(items.ravel(), minlength=counted.size)
+            part.append(_measured(hits[:, :k], items, counts[rows], k, surprise))
+    return [
+        Metrics(
+            k,
+            users,
+            counts[users],
+            dict(zip(NAMES, np.concatenate(part, axis=1), strict=True)),
+            counted[:-1],
         )
-    names = ("recall", "ndcg", "recall_capped", "hit_rate", "mrr", "novelty")
-    per_user = dict(zip(names, np.concatenate(parts, axis=1), strict=True))
-    return Metrics(k, users, counts[users], per_user, shown[:-1])
+        for k, counted, part in zip(lengths, shown, parts, strict=True)
+    ]
+
+
+def _measured(
+    hits: NDArray[np.bool_],
+    items: NDArray[np.unsignedinteger[Any]],
+    held: NDArray[np.int64],
+    k: int,
+    surprise: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return a row for each of the NAMES, of lists given by their items and which are hits."""
+    places = np.arange(1, hits.shape[1] + 1)
+    discount = 1.0 / np.log2(places + 1)
+    n_hits, capped = hits.sum(axis=1), np.minimum(held, k)
+    first = np.where(n_hits > 0, hits.argmax(axis=1) + 1.0, np.inf)
+    length = (items < surprise.size - 1).sum(axis=1)
+    # Sums by row, and no product of a BLAS, so that a user's metrics never depend on company.
+    return np.stack(
+        [
+            n_hits / held,
+            (hits * discount).sum(axis=1)
+            / np.cumsum(discount)[np.minimum(capped, places.size) - 1],
+            n_hits / capped,
+            n_hits > 0,
+            1.0 / first,
+            n_hits / k,
+            (hits * np.cumsum(hits, axis=1) / places).sum(axis=1) / capped,
+            surprise[items].sum(axis=1) / np.maximum(length, 1),
+        ]
+    )
 
 
 def ranking_metrics(

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from recsys.data.interactions import Interactions
-from recsys.data.table import Source
 from recsys.factors.sparse_mf import SparseMF
 from recsys.scores.factor_scores import FactorScores, full_rows
 from recsys.training import _cpu, loop
@@ -148,9 +148,12 @@ class LightGCN(SparseMF):
             self._served = kept
         return kept[1]
 
-    def fold_in(self, rows: Source, *, user: str | None = None, item: str | None = None) -> Self:
+    def for_users(self, users: pl.Series, taken: CSR, touched: CSR | None = None) -> Self:
         """Refuse: a new user would change the graph for all others."""
         raise ValueError("LightGCN cannot fold in new users; choose unknown='popular'")
+
+    def _with_rows(self, rows: NDArray[np.int64]) -> Self:
+        raise ValueError("LightGCN cannot forget a user, who is in the graph of others; fit again")
 
     def partial_fit(self, train: Interactions, *, epochs: int = 10) -> Self:
         """Refuse: new rows would change the graph for all others."""

@@ -1,11 +1,11 @@
 """The model of alternating least squares: two sparse tables, each row solved exactly."""
 
 from collections.abc import Callable
-from copy import copy
 from dataclasses import asdict
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from recsys.data.interactions import Interactions
@@ -14,7 +14,6 @@ from recsys.evaluation.hold_out import hold_out
 from recsys.factors.least_squares import Problem, train_tables
 from recsys.factors.two_tables import MAX_DIM, Factored
 from recsys.scores.factor_scores import FactorScores
-from recsys.serving import newcomers
 from recsys.storage.budget import parse_budget
 from recsys.training.monitor import Monitor
 from sparsenum._check import non_negative, positive, whole
@@ -158,43 +157,18 @@ class SparseALS(Factored):
         reg = positive(self.reg, "reg", "0.05 is a good start")
         return Problem.of(matrix, item_events, alpha, reg)
 
-    def fold_in(self, rows: Source, *, user: str | None = None, item: str | None = None) -> Self:
-        """Return a model of new users by what they took; this one stays as it is.
+    def for_users(self, users: pl.Series, taken: CSR, touched: CSR | None = None) -> Self:
+        """Return a model of the same items for other users by what they took.
 
         Each user gets a row of as many weights as the users of the training have on average,
-        grown and solved exactly with the items as they are.
-
-        Parameters
-        ----------
-        rows : table or path
-            What the new users took; items that were not in training are left out, and users
-            without others.
-        user, item : str, optional
-            Columns of ids; those of the training table by default.
-
-        Returns
-        -------
-        SparseALS
-            The same items with the new users in place of the old. Cost as for the users in a
-            sweep of the training.
-
-        Raises
-        ------
-        ValueError
-            If no row holds an item of the training.
+        grown and solved exactly with the items as they are, at the cost of the users in a sweep
+        of the training.
         """
-        self._fitted()
-        guests = copy(self)
-        guests.has_histories = True
-        guests.users_, guests.seen_, guests.touched_ = newcomers.histories(self, rows, user, item)
         mean = round(self.user_table_.nnz / self.user_table_.shape[0])
-        counts = np.full(guests.seen_.shape[0], mean)
-        problem = self._problem(guests.seen_, self.item_events_)
-        guests.user_table_ = problem.new_users(
-            self.item_table_, counts, np.random.default_rng(self.seed)
-        )
-        guests.n_weights_ = guests.user_table_.nnz + self.item_table_.nnz
-        return guests
+        counts = np.full(taken.shape[0], mean)
+        problem = self._problem(taken, self.item_events_)
+        table = problem.new_users(self.item_table_, counts, np.random.default_rng(self.seed))
+        return self._with_table(users, taken, touched, table)
 
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         header, arrays = super()._state()

@@ -2,10 +2,10 @@
 
 import os
 from collections.abc import Callable
-from copy import copy
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from recsys.data.interactions import Interactions
@@ -247,43 +247,18 @@ class SparseMF(Factored):
             return default
         return positive(self.learning_rate, "learning_rate", f"{default:g} is a good start")
 
-    def fold_in(self, rows: Source, *, user: str | None = None, item: str | None = None) -> Self:
-        """Return a model of new users by what they took, without training; this one stays as it is.
+    def for_users(self, users: pl.Series, taken: CSR, touched: CSR | None = None) -> Self:
+        """Return a model of the same items for other users by what they took, without training.
 
         Each user gets a row of as many weights as the users of the training have on average. Its
         columns are those where the gradient of the ranking loss is largest, its weights come from
-        a few passes of the training's steps with the items frozen.
-
-        Parameters
-        ----------
-        rows : table or path
-            What the new users took; items that were not in training are left out, and users
-            without others.
-        user, item : str, optional
-            Columns of ids; those of the training table by default.
-
-        Returns
-        -------
-        SparseMF
-            The same items with the new users in place of the old: recommend, evaluate and
-            explain as ever. Cost O(interactions times weights in a row), and O(dim) a user.
-
-        Raises
-        ------
-        ValueError
-            If no row holds an item of the training.
+        a few passes of the training's steps with the items frozen. Cost O(interactions times
+        weights in a row), and O(dim) a user.
         """
-        self._fitted()
-        guests = copy(self)
-        guests.has_histories = True
-        guests.users_, guests.seen_, guests.touched_ = newcomers.histories(self, rows, user, item)
         mean = round(self.user_table_.nnz / self.user_table_.shape[0])
-        counts = np.full(guests.seen_.shape[0], mean)
-        guests.user_table_ = fold_in.fold_users(
-            guests.seen_, self.item_table_, counts, *self._going_on()
-        )
-        guests.n_weights_ = guests.user_table_.nnz + self.item_table_.nnz
-        return guests
+        counts = np.full(taken.shape[0], mean)
+        table = fold_in.fold_users(taken, self.item_table_, counts, *self._going_on())
+        return self._with_table(users, taken, touched, table)
 
     def partial_fit(self, train: Interactions, *, epochs: int = 10) -> Self:
         """Go on training with more interactions, new users and items among them.

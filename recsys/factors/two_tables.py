@@ -6,7 +6,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from recsys.data.vocabulary import Ids
 from recsys.scores.factor_scores import FactorScores
+from recsys.serving.fitted import known
 from recsys.serving.recommender import Recommender
 from recsys.storage import files
 from recsys.storage.budget import table_sizes
@@ -33,9 +35,63 @@ class Factored(Recommender):
     n_weights_: int
 
     @property
-    def scorer(self) -> Any:
+    def scorer(self) -> FactorScores:
         """What gives scores for users by row number, and the best of them without all others."""
-        return FactorScores(self.user_table_, self.item_table_)
+        kept: FactorScores | None = self.__dict__.get("_scorer")
+        if kept is None or kept.items is not self.item_table_:
+            kept = FactorScores(self.user_table_, self.item_table_)
+        elif kept.users is not self.user_table_:
+            kept = kept.of(self.user_table_)
+        self.__dict__["_scorer"] = kept
+        return kept
+
+    def item_vectors(self) -> NDArray[np.float32]:
+        """Return a vector of each item, for an index of nearest neighbours.
+
+        The score of an item for a user is the product of their vectors, to rounding: search by
+        the largest inner product.
+
+        Returns
+        -------
+        ndarray of float32, shape (n_items, dim)
+            Vectors in the order of `items_`.
+        """
+        self._fitted()
+        return self.scorer.items.to_dense().astype(np.float32, copy=False)
+
+    def user_vectors(self, users: Ids) -> NDArray[np.float32]:
+        """Return a vector of each of some users, to search an index of `item_vectors` with.
+
+        Parameters
+        ----------
+        users : sequence of ids
+            Users of the training.
+
+        Returns
+        -------
+        ndarray of float32, shape (len(users), dim)
+            Vectors in the order of `users`.
+
+        Raises
+        ------
+        ValueError
+            If a user was not in training.
+        """
+        self._fitted()
+        rows = known(self.known_users, users, "users")
+        return self.scorer.users.take(rows).to_dense().astype(np.float32, copy=False)
+
+    def _with_table(self, users: pl.Series, taken: CSR, touched: CSR | None, table: CSR) -> Self:
+        """Return the model with other users, who have these rows."""
+        others = self._with_users(users, taken, touched)
+        others.user_table_ = table
+        others.n_weights_ = table.nnz + self.item_table_.nnz
+        return others
+
+    def _with_rows(self, rows: NDArray[np.int64]) -> Self:
+        some = super()._with_rows(rows)
+        table = self.user_table_.take(rows)
+        return self._with_table(some.users_, some.seen_, some.touched_, table)
 
     def scores(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the scores of all items for users given by row number."""

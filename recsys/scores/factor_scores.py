@@ -77,8 +77,7 @@ class FactorScores:
         if permitted is not None:
             ranked = ranked.only(permitted)
         barred = ranked.places_of(hidden.take(rows))
-        longest = min(int(side.row_counts.max(initial=0)) for side in (self.users, self.items))
-        sizes = row_norms(self.users)[rows] * slack(longest)
+        sizes = row_norms(self.users.take(rows)) * slack(self._longest)
         lists = no_lists(rows.size, k, self.items.shape[0])
         merge_best(ranked, lambda lanes: self._expand(rows[lanes]), sizes, barred, lists)
         return lists
@@ -99,9 +98,19 @@ class FactorScores:
         cosines: NDArray[np.float32] = spmv(self.items, row) / norms / norms[item]
         return cosines
 
+    def of(self, users: CSR) -> "FactorScores":
+        """Return the scores of the same items for other users."""
+        others = FactorScores(users, self.items)
+        others.__dict__["_ranked"] = self._ranked
+        return others
+
     @cached_property
     def _ranked(self) -> "Ranked":
         return Ranked.of(self.items)
+
+    @cached_property
+    def _longest(self) -> int:
+        return min(int(side.row_counts.max(initial=0)) for side in (self.users, self.items))
 
     def _expand(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the rows of up to WIDTH users as columns of a dense block, (dim, WIDTH)."""
@@ -133,6 +142,11 @@ class Ranked:
         place = np.full(self.n_items, self.items.size, np.uint32)
         place[self.items] = np.arange(self.items.size)
         return place
+
+    @cached_property
+    def longest(self) -> int:
+        """Weights of the longest row."""
+        return int(self.table.row_counts.max(initial=0))
 
     def only(self, permitted: NDArray[np.int64]) -> "Ranked":
         """Return the items that are among the permitted, in the same order."""
@@ -167,6 +181,8 @@ def merge_best(
     slack for rounding, and `barred` the places of `ranked` that are not for each.
     """
     for begin, end in pairwise((*STAGES, max(STAGES[-1], ranked.items.size))):
+        if begin >= ranked.items.size:
+            break
         reach = np.divide(lists.data[:, -1], sizes, where=sizes > 0, out=np.zeros_like(sizes))
         order = np.argsort(-reach, kind="stable")
         for start in range(0, order.size, WIDTH):

@@ -213,9 +213,12 @@ class HistoryScores:
     def _reach(self, rows: NDArray[np.int64], hidden: CSR, n: int) -> NDArray[np.int64]:
         """Return how many of n items the graph touches or are hidden, at most, for each user."""
         taken = self.taken.take(rows)
-        edges = self.tables.edges.row_counts[taken.indices]
-        ends = np.concatenate([[0], np.cumsum(edges)])[taken.indptr.view(np.int64)]
-        return np.minimum(np.diff(ends) + hidden.row_counts[rows], n)
+        edges, starts = (table.indptr.view(np.int64) for table in (self.tables.edges, hidden))
+        items = taken.indices.astype(np.int64)
+        ends = np.concatenate([[0], np.cumsum(edges[items + 1] - edges[items])])
+        n_hidden = starts[rows + 1] - starts[rows]
+        reach: NDArray[np.int64] = np.diff(ends[taken.indptr.view(np.int64)]) + n_hidden
+        return np.minimum(reach, n)
 
     def _best(
         self, rows: NDArray[np.int64], reach: int, hidden: CSR, ranked: Ranked, lists: ELL
@@ -225,8 +228,7 @@ class HistoryScores:
         _cpu.merge_touched(
             (found.ends, found.places, found.scores), ranked.items, (lists.indices, lists.data)
         )
-        longest = int(ranked.table.row_counts.max(initial=0))
-        sizes = np.sqrt(np.square(vectors).sum(axis=1)) * slack(longest)
+        sizes = np.sqrt(np.square(vectors).sum(axis=1)) * slack(ranked.longest)
         merge_best(ranked, lambda lanes: _columns(vectors[lanes]), sizes, found.barred, lists)
 
     def _touched(

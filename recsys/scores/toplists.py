@@ -1,7 +1,7 @@
 """Top-k lists of many users, a block of users at a time."""
 
 from collections.abc import Callable, Iterator
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,11 @@ class Searcher(Protocol):
         """Return the k best items of some users; ties go to the lower item."""
 
 
+def is_searcher(scores: object) -> TypeGuard[Searcher]:
+    """Return whether scores can be searched; to check the whole protocol takes a while."""
+    return hasattr(scores, "best")
+
+
 def top_items(
     scores: Scores,
     users: NDArray[np.int64],
@@ -41,7 +46,7 @@ def top_items(
     left out; a user with fewer than k items left has unused places at the end (see `ELL`). Blocks
     are of `block` users, by default as many as are fast.
     """
-    if isinstance(scores, Searcher):
+    if is_searcher(scores):
         size = block or max(PLACES // k, BLOCK)
         if hidden is None:
             nothing = np.zeros(scores.shape[0] + 1, np.uint64), np.empty(0, np.uint32)

@@ -1,17 +1,19 @@
 """Why an item stands in a list: the parts of its score, and what the user took that is like it."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from recsys.data.interactions import lookup
+from recsys.data.vocabulary import Ids
+from recsys.serving.fitted import Fitted, ids_of, known
 from sparsenum._check import whole
 from sparsenum.sparse import row_top_k
 
-if TYPE_CHECKING:
-    from recsys.serving.recommender import Recommender
+BLOCK = 256  # users whose scores of all items are held at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +25,8 @@ class Explanation:
     score : float
         What `recommend` ranks the item by.
     contributions : DataFrame
-        Parts that add up to the score, the largest first: by ``column`` of the tables, or by the
-        ``item`` taken where the model scores by items.
+        Parts that add up to the score, to rounding, the largest first: by ``column`` of the
+        tables, or by the ``item`` taken where the model scores by items.
     because : DataFrame
         What the user took, ``item`` and ``similarity`` to the item explained, most alike first.
     """
@@ -34,35 +36,79 @@ class Explanation:
     because: pl.DataFrame
 
 
-def explain(model: "Recommender", user: Any, item: Any) -> Explanation:
+def explain(model: Fitted, user: Any, item: Any) -> Explanation:
     """Take the score of an item for a user apart."""
-    who, what = _row(model.users_, user, "user"), _row(model.items_, item, "item")
-    parts = model.contributions(who, what).sort("contribution", descending=True)
-    taken = model.seen_.indices[slice(*model.seen_.indptr[who : who + 2])]
-    alike = {"item": model.items_.gather(taken), "similarity": model.similarities(what)[taken]}
-    because = pl.DataFrame(alike).sort("similarity", descending=True, maintain_order=True)
-    return Explanation(float(parts["contribution"].sum()), parts, because)
+    who, what = known(model.known_users, [user], "user"), known(model.known_items, [item], "item")
+    parts = _falling(model.contributions(int(who[0]), int(what[0])), "contribution")
+    taken = model.seen_.indices[slice(*model.seen_.indptr[who[0] : who[0] + 2])]
+    alike = model.similarities(int(what[0]))[taken]
+    because = pl.DataFrame({"item": ids_of(model.items_, taken), "similarity": alike})
+    score = float(scores_of(model, who, what)[0])
+    return Explanation(score, parts, _falling(because, "similarity"))
 
 
-def similar_items(model: "Recommender", item: Any, k: int) -> pl.DataFrame:
-    """Return the k items most like one, best first."""
-    k = whole(k, "k", lower=1, upper=model.items_.len())
-    row = _row(model.items_, item, "item")
-    alike = model.similarities(row)
-    alike[row] = -np.inf
-    best = row_top_k(alike[None], k)
-    used = best.indices < best.n_cols
-    return pl.DataFrame(
-        {
-            "item": model.items_.gather(best.indices[used]),
-            "similarity": best.data[used],
-            "rank": np.arange(1, used.sum() + 1, dtype=np.uint32),
-        }
+def score(model: Fitted, users: Ids, items: Ids) -> NDArray[np.float32]:
+    """Return the scores of pairs of users and items."""
+    who, what = known(model.known_users, users, "users"), known(model.known_items, items, "items")
+    if who.size != what.size:
+        raise ValueError(
+            f"users and items must be as many: got {who.size:,} and {what.size:,}; name a user for "
+            "each item"
+        )
+    return scores_of(model, who, what)
+
+
+def scores_of(
+    model: Fitted, users: NDArray[np.int64], items: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Return the scores of pairs by row numbers: those that lists are made of."""
+    scorer = model.scorer_on("cpu")
+    rows, pair = np.unique(users, return_inverse=True)
+    scores = np.empty(users.size, np.float32)
+    for start in range(0, rows.size, BLOCK):
+        here = np.flatnonzero((pair >= start) & (pair < start + BLOCK))
+        block = scorer(rows[start : start + BLOCK])
+        scores[here] = block[pair[here] - start, items[here]]
+    return scores
+
+
+def similar_items(model: Fitted, items: Any, k: int | None) -> pl.DataFrame:
+    """Return the k items most like one, or most like each of several."""
+    one = isinstance(items, str | bytes) or not isinstance(items, Sequence | pl.Series | np.ndarray)
+    ids = [items] if one else items
+    numbers = known(model.known_items, ids, "item" if one else "items")
+    n_items = model.items_.len()
+    k = min(20, n_items) if k is None else whole(k, "k", lower=1, upper=n_items)
+    of, alike, values, ranks = (
+        np.concatenate(parts) for parts in zip(*_alike(model, numbers, k), strict=True)
     )
+    columns = [
+        ids_of(model.items_, alike).alias("item"),
+        pl.Series("similarity", values),
+        pl.Series("rank", ranks),
+    ]
+    return pl.DataFrame(columns if one else [ids_of(model.items_, of).alias("of"), *columns])
 
 
-def _row(ids: pl.Series, wanted: Any, name: str) -> int:
-    row = int(lookup(ids, [wanted])[0])
-    if row < 0:
-        raise ValueError(f"{name} must have been in training: got {wanted!r}")
-    return row
+def _alike(
+    model: Fitted, numbers: NDArray[np.int64], k: int
+) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]]:
+    """Yield, of each item, its number, those most like it, how like they are, and their ranks."""
+    for number in numbers.tolist():
+        similarities = model.similarities(number)
+        similarities[number] = -np.inf
+        best = row_top_k(similarities[None], k)
+        used = best.indices < best.n_cols
+        n = int(used.sum())
+        yield (
+            np.full(n, number, np.uint32),
+            best.indices[used],
+            best.data[used],
+            np.arange(1, n + 1, dtype=np.uint32),
+        )
+
+
+def _falling(table: pl.DataFrame, column: str) -> pl.DataFrame:
+    """Return a table in falling order of a column, without polars' engine."""
+    order = np.argsort(-table[column].to_numpy(), kind="stable")
+    return pl.DataFrame([ids_of(each, order) for each in table.get_columns()])

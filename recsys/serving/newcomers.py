@@ -1,22 +1,48 @@
 """Who and what came after the training: their ids and interactions in the model's numbering."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.data.interactions import Interactions, lookup, read_pairs
+from recsys.data.interactions import Interactions, read_pairs
 from recsys.data.table import Source, open_table
+from recsys.data.vocabulary import Ids, lookup, same_type
 from recsys.evaluation.metrics import without
+from recsys.serving.fitted import Fitted
 from sparsenum.sparse import CSR
 
-if TYPE_CHECKING:
-    from recsys.serving.recommender import Recommender
+
+def guests(model: Fitted, rows: Source) -> Fitted:
+    """Return the model of the users of a table: of new ones, and of known ones with what is new.
+
+    What known users took and touched in training counts together with their rows of the table.
+    """
+    users, taken, touched = histories(model, rows, None, None)
+    known = model.known_users.places(users)
+    here = np.flatnonzero(known >= 0)
+    places = np.full(model.users_.len(), -1, np.int64)
+    places[known[here]] = here
+    items = np.arange(model.items_.len())
+    taken = _added(taken, _moved(model.seen_, places, items, taken.shape))
+    if model.touched_ is not None:
+        touched = _added(touched, _moved(model.touched_, places, items, taken.shape))
+    return model.for_users(users, taken, without(touched, taken))
+
+
+def one_history(model: Fitted, history: Ids) -> CSR:
+    """Return a row of the items that somebody took."""
+    places = model.known_items.places(history)
+    known = np.unique(places[places >= 0])
+    if not known.size:
+        raise ValueError(
+            f"history must hold items of the training: got {len(history):,}, none of them known"
+        )
+    indptr, ones = np.array([0, known.size], np.uint64), np.ones(known.size, np.float32)
+    return CSR(indptr, known.astype(np.uint32), ones, (1, model.items_.len()))
 
 
 def histories(
-    model: "Recommender", rows: Source, user: str | None, item: str | None
+    model: Fitted, rows: Source, user: str | None, item: str | None
 ) -> tuple[pl.Series, CSR, CSR]:
     """Return the users of a table, and which of the model's items each has taken, or only touched.
 
@@ -58,7 +84,7 @@ def histories(
     return users.gather(some), taken, held.touched
 
 
-def joined(model: "Recommender", new: Interactions) -> tuple[pl.Series, pl.Series, CSR, CSR]:
+def joined(model: Fitted, new: Interactions) -> tuple[pl.Series, pl.Series, CSR, CSR]:
     """Return users, items, what was taken and what was touched, of a model with new interactions.
 
     Known ids keep their place. What stands in both has the sum of the weights.
@@ -75,18 +101,6 @@ def joined(model: "Recommender", new: Interactions) -> tuple[pl.Series, pl.Serie
     if model.touched_ is not None:
         touched = _added(_moved(model.touched_, old_users, old_items, shape), touched)
     return users, items, taken, without(touched, taken)
-
-
-def same_type(ids: pl.Series, trained: pl.Series, name: str) -> pl.Series:
-    """Return ids in the type of those of the training."""
-    try:
-        return ids.cast(trained.dtype)
-    except pl.exceptions.PolarsError as error:
-        fact = str(error).partition("\n")[0]
-        raise ValueError(
-            f"{name} must have ids of the type of the training, {trained.dtype}: got {ids.dtype} "
-            f"({fact}); cast them first"
-        ) from None
 
 
 def _extended(known: pl.Series, ids: pl.Series) -> tuple[pl.Series, NDArray[np.int64]]:

@@ -1,170 +1,39 @@
-"""What every recommender can do once fitted: recommend, evaluate, report, save."""
+"""What every recommender can do once fitted: recommend, explain, evaluate."""
 
-import inspect
 import os
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal, Self
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from recsys.data import sink
-from recsys.data.interactions import Interactions
-from recsys.data.pairs import union
-from recsys.data.report import Reading
 from recsys.data.table import Source
-from recsys.scores.toplists import Scores, Searcher
-from recsys.serving import explain, quality, saved
+from recsys.data.vocabulary import Ids
+from recsys.scores.toplists import is_searcher
+from recsys.serving import explain, newcomers, quality
 from recsys.serving import lists as serving
-from recsys.storage import files as storage
-from recsys.storage.series import unpack_series
+from recsys.serving.rules import Rule, rules_of
+from recsys.serving.servable import Servable
 from sparsenum._check import whole
-from sparsenum._device import Device, on_cuda
-from sparsenum.sparse import CSR
+from sparsenum._device import Device
+
+LENGTH = 20  # of lists, where nothing else is asked for
 
 
-class Recommender(ABC):
-    """A fitted model that scores every item for a user; subclasses say how.
-
-    Attributes
-    ----------
-    users_, items_ : Series
-        The ids it was trained on, in the type they came in.
-    seen_ : CSR, shape (n_users, n_items)
-        What each user has taken in training.
-    touched_ : CSR, optional
-        What each user has met and not liked: not learned from, and not recommended either.
-    popularity_ : ndarray of float64, shape (n_items,)
-        Share of the users of the training who took each item.
-    columns_ : dict
-        Names of the columns of the training table.
-    reading_ : Reading
-        What its weights and times mean, in training and in every test.
-    history_ : list of dict
-        What happened in each epoch; empty for models without epochs.
-    """
-
-    name: ClassVar[str]
-    has_users: ClassVar[bool] = True  # parameters of users, in order of users_
-    can_forget: ClassVar[bool] = True  # what users have taken, and still score for them
-    has_histories: bool = True
-    users_: pl.Series
-    items_: pl.Series
-    seen_: CSR
-    touched_: CSR | None = None
-    popularity_: NDArray[np.float64]
-    columns_: dict[str, str | None]
-    reading_: Reading = Reading()
-    history_: list[dict[str, Any]]
-    _hidden: tuple[CSR, CSR, CSR] | None = None
-
-    @abstractmethod
-    def fit(
-        self,
-        train: Interactions,
-        *,
-        valid: Source | None = None,
-        on_epoch: Callable[[dict[str, Any]], None] | None = None,
-    ) -> Self:
-        """Learn from interactions and return the model itself."""
-
-    @abstractmethod
-    def scores(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the scores of all items for users given by row number, (len(rows), n_items)."""
-
-    @property
-    def scorer(self) -> Scores:
-        """What gives the scores that lists are made of; models with faster ways say so here."""
-        return self.scores
-
-    def scorer_on(self, device: str) -> Scores:
-        """Return what gives the scores that lists are made of, on the CPU or on a CUDA device."""
-        if not on_cuda(device):
-            return self.scorer
-        from recsys.scores.on_cuda import on_device  # which imports numba.cuda
-
-        return on_device(self.scorer, type(self).__name__)
-
-    def fold_in(
-        self, rows: Source, *, user: str | None = None, item: str | None = None
-    ) -> "Recommender":
-        """Return a model of new users by what they took, without training; see `SparseMF`."""
-        raise ValueError(
-            f"{type(self).__name__} cannot fold in new users; choose unknown='popular', or a "
-            "SparseMF or a model that knows items alone"
-        )
-
-    def contributions(self, user: int, item: int) -> pl.DataFrame:
-        """Return parts that add up to a score, by row numbers; models that have such say so."""
-        raise ValueError(f"{type(self).__name__} has no parts of a score to explain it by")
-
-    def similarities(self, item: int) -> NDArray[np.float32]:
-        """Return how like one item each is, by number; models that know say so."""
-        raise ValueError(f"{type(self).__name__} does not know which items are alike")
-
-    @abstractmethod
-    def report(self) -> dict[str, Any]:
-        """Return what the model holds: weights, bytes, density of each table."""
-
-    @abstractmethod
-    def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        """Return what, beside ids and history of the users, a file must hold."""
-
-    @classmethod
-    @abstractmethod
-    def _restored(
-        cls, header: dict[str, Any], arrays: dict[str, NDArray[Any]], shape: tuple[int, int]
-    ) -> Self:
-        """Build a model for (n_users, n_items) from what `_state` returned, once it is sound."""
-
-    def parameters(self) -> dict[str, Any]:
-        """Return the parameters the model was made with, by name."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the parameters by name, as scikit-learn asks for them; none holds others."""
-        return self.parameters()
-
-    def set_params(self, **params: Any) -> Self:
-        """Set parameters by name and return the model, as scikit-learn does."""
-        known = self.parameters()
-        for name, value in params.items():
-            if name not in known:
-                raise ValueError(f"{name!r} is no parameter: expected one of {', '.join(known)}")
-            setattr(self, name, value)
-        return self
-
-    def _remember(self, train: Interactions) -> None:
-        self.users_, self.items_ = train.users, train.items
-        self.seen_, self.touched_ = train.matrix, train.touched
-        self.columns_, self.reading_ = train.columns, train.reading
-        self.popularity_ = self.seen_.column_counts / self.seen_.shape[0]
-
-    @property
-    def hidden(self) -> CSR:
-        """What is not recommended to each user: what was taken, and what was met and not liked."""
-        seen, touched = self.seen_, self.touched_
-        saved.require_histories(self)
-        if touched is None or not touched.nnz:
-            return seen
-        if self._hidden is None or self._hidden[0] is not seen or self._hidden[1] is not touched:
-            self._hidden = seen, touched, union(seen, touched)
-        return self._hidden[2]
-
-    def _fitted(self) -> None:
-        if not hasattr(self, "seen_"):
-            raise ValueError(f"{type(self).__name__} is not fitted yet; call fit first")
+class Recommender(Servable):
+    """A fitted model that lists, explains and is judged; subclasses say how it scores."""
 
     def recommend(
         self,
-        users: Sequence[Any] | pl.Series | Literal["all"] = "all",
-        k: int = 20,
+        users: Ids | Literal["all"] = "all",
+        k: int | None = None,
         *,
         exclude_seen: bool = True,
-        allow: Sequence[Any] | pl.Series | None = None,
-        deny: Sequence[Any] | pl.Series | None = None,
+        allow: Rule | None = None,
+        deny: Rule | None = None,
         unknown: serving.Unknown = "error",
         histories: Source | None = None,
         device: Device = "cpu",
@@ -175,19 +44,23 @@ class Recommender(ABC):
         ----------
         users : sequence of ids or "all", default "all"
             Whom to recommend to, by the ids of the training table.
-        k : int, default 20
-            Length of the lists, from 1 to the number of items.
+        k : int, optional
+            Length of the lists, from 1 to the number of items; by default 20, or all items where
+            there are fewer.
         exclude_seen : bool, default True
             Leave out what the user has taken in training, or met there and not liked.
-        allow, deny : sequence of ids, optional
-            Items to choose from, and items never to recommend; a denied item is not allowed.
+        allow, deny : sequence of ids, or mapping of user ids to such, optional
+            Items to choose from, and items never to recommend, for all users or for each of those
+            named; a denied item is not allowed. A RuleWarning tells of ids that match nothing.
         unknown : {"error", "skip", "popular", "fold_in"}, default "error"
             What those get who were not in training: an error, no list, what most users took
-            (scored by the share of users), or the list for their rows in `histories`.
+            (with a null score: it is none of the model's), or the list for their rows in
+            `histories`.
         histories : table or path, optional
-            What unknown users took, for "fold_in", in columns named as those of the training.
+            What users took since the training, for "fold_in", in columns named as those of the
+            training. Users that were in training get lists for what they took then and now.
         device : {"cpu", "cuda"}, default "cpu"
-            Where items are scored and the best are picked, for models of two sparse tables and
+            Where items are scored and the best are picked, for models of two tables and
             `ItemBlend`. A CUDA device scores all items; nothing but lists comes back from there.
 
         Returns
@@ -206,21 +79,35 @@ class Recommender(ABC):
             If the device is "cuda" and that cannot be had.
         """
         self._fitted()
-        k = whole(k, "k", lower=1, upper=self.items_.len())
-        permitted = serving.permitted_items(self.items_, allow, deny)
-        asked = users, k, exclude_seen, permitted, unknown, histories, device
-        return serving.recommend(self, serving.lists_for(self, *asked)[0], k)
+        asked, request = self._request(users, k, exclude_seen, allow, deny, device)
+        parts, _ = serving.lists_for(self, asked, request, unknown, histories)
+        return serving.table(self, parts, request.k)
+
+    def _request(
+        self,
+        users: Ids | Literal["all"],
+        k: int | None,
+        exclude_seen: bool,
+        allow: Rule | None,
+        deny: Rule | None,
+        device: str,
+    ) -> tuple[Ids, serving.Request]:
+        """Return whom lists are asked for and what they shall hold, checked."""
+        asked, n_items = serving.asked_for(self, users), self.items_.len()
+        k = min(LENGTH, n_items) if k is None else whole(k, "k", lower=1, upper=n_items)
+        rules = rules_of(self.known_items, asked, allow, deny)
+        return asked, serving.Request(k, exclude_seen, rules, device)
 
     def recommend_to(
         self,
         path: str | os.PathLike[str],
-        users: Sequence[Any] | pl.Series | Literal["all"] = "all",
-        k: int = 20,
+        users: Ids | Literal["all"] = "all",
+        k: int | None = None,
         *,
         memory_limit: int | str = "256MB",
         exclude_seen: bool = True,
-        allow: Sequence[Any] | pl.Series | None = None,
-        deny: Sequence[Any] | pl.Series | None = None,
+        allow: Rule | None = None,
+        deny: Rule | None = None,
         unknown: serving.Unknown = "error",
         histories: Source | None = None,
         device: Device = "cpu",
@@ -233,7 +120,8 @@ class Recommender(ABC):
         path : path
             A `.parquet` or `.csv` to make or replace.
         users, k, exclude_seen, allow, deny, unknown, histories, device
-            As for `recommend`, but that users who were not in training come last.
+            As for `recommend`, but that users come last whom the model does not answer as it is:
+            those who were not in training, and those of `histories`.
         memory_limit : int or str, default "256MB"
             Bytes beside the model and the libraries; sets for how many users lists are held. That
             of a device is not counted.
@@ -255,34 +143,90 @@ class Recommender(ABC):
             If it cannot be written; what was there before stays.
         """
         self._fitted()
-        k = whole(k, "k", lower=1, upper=self.items_.len())
-        permitted = serving.permitted_items(self.items_, allow, deny)
-        whole_rows = not isinstance(self.scorer, Searcher)
-        block = serving.users_at_a_time(memory_limit, self.items_.len(), k, whole_rows)
+        asked, request = self._request(users, k, exclude_seen, allow, deny, device)
+        whole_rows = not is_searcher(self.scorer)
+        n_items = self.items_.len()
+        block = serving.users_at_a_time(memory_limit, n_items, request.k, whole_rows)
         target = sink.check_target(path, name)
-        asked = users, k, exclude_seen, permitted, unknown, histories, device
-        parts, n_users = serving.lists_for(self, *asked, block)
+        request = replace(request, block=block)
+        parts, n_users = serving.lists_for(self, asked, request, unknown, histories)
         return serving.write(self, parts, target, name), n_users
 
-    def similar_items(self, item: Any, k: int = 20) -> pl.DataFrame:
-        """Return the k items most like one.
+    def recommend_from(
+        self,
+        history: Ids,
+        k: int | None = None,
+        *,
+        exclude_seen: bool = True,
+        allow: Ids | None = None,
+        deny: Ids | None = None,
+    ) -> pl.DataFrame:
+        """Return the k best items for somebody who took these, known or not.
 
         Parameters
         ----------
-        item : id
-            An item of the training.
-        k : int, default 20
-            Length of the list, from 1 to the number of items.
+        history : sequence of ids
+            Items taken; those that were not in training are left out.
+        k, exclude_seen, allow, deny
+            As for `recommend`.
 
         Returns
         -------
         DataFrame
-            Columns item, similarity and rank (from 1), without the item itself.
+            Columns item, score and rank (from 1).
 
         Raises
         ------
         ValueError
-            If the item was not in training or the model does not know which items are alike.
+            If no item was in training, the model cannot take new users in, or as `recommend`.
+        """
+        self._fitted()
+        guest = self.for_users(pl.Series([0]), newcomers.one_history(self, history))
+        lists = guest.recommend("all", k, exclude_seen=exclude_seen, allow=allow, deny=deny)
+        return pl.DataFrame(lists.get_columns()[1:])
+
+    def score(self, users: Ids, items: Ids) -> NDArray[np.float32]:
+        """Return the scores of pairs of users and items: those that lists are made of.
+
+        Parameters
+        ----------
+        users, items : sequence of ids
+            A user and an item of the training for each pair.
+
+        Returns
+        -------
+        ndarray of float32, shape (len(users),)
+            The scores. Cost that of all items for each of the users.
+
+        Raises
+        ------
+        ValueError
+            If one was not in training or there are not as many users as items.
+        """
+        self._fitted()
+        return explain.score(self, users, items)
+
+    def similar_items(self, item: Any, k: int | None = None) -> pl.DataFrame:
+        """Return the k items most like one, or most like each of several.
+
+        Parameters
+        ----------
+        item : id or sequence of ids
+            Items of the training.
+        k : int, optional
+            Length of the lists, from 1 to the number of items; by default 20, or all items where
+            there are fewer.
+
+        Returns
+        -------
+        DataFrame
+            Columns item, similarity and rank (from 1), without the item itself; of several items
+            also `of`, the item that the others are like.
+
+        Raises
+        ------
+        ValueError
+            If an item was not in training or the model does not know which items are alike.
         """
         self._fitted()
         return explain.similar_items(self, item, k)
@@ -311,7 +255,7 @@ class Recommender(ABC):
     def evaluate(
         self,
         test: Source,
-        k: int = 20,
+        k: int | Sequence[int] | None = None,
         *,
         user: str | None = None,
         item: str | None = None,
@@ -329,8 +273,9 @@ class Recommender(ABC):
         ----------
         test : table or path
             Held-out events, as `Interactions.read` takes them.
-        k : int, default 20
-            Length of the lists.
+        k : int or sequence of int, optional
+            Length of the lists, or several, from 1 to the number of items; by default 20, of which
+            lists hold as many as there are items.
         user, item : str, optional
             Columns of ids; those of the training table by default.
         per_user : bool, default False
@@ -347,7 +292,9 @@ class Recommender(ABC):
         dict
             ``recall@k`` (hits over held-out items) and ``ndcg@k`` as LightGCN defines them,
             ``recall_capped@k`` (hits over ``min(k, held-out items)``), ``hit_rate@k``,
-            ``mrr@k``, ``novelty@k`` (mean -log2 of the share of users who took an item) and
+            ``mrr@k``, ``precision@k`` (hits over k), ``map@k`` (the sum over hits of the share of
+            hits up to there, over ``min(k, held-out items)``), ``novelty@k`` (mean -log2 of the
+            share of users who took an item) and
             ``coverage@k`` (share of the items that stand in any list), all None without any
             user; ``users`` (evaluated), and rows left out: ``unknown_users``,
             ``unknown_items``; and known pairs left out as ``not_liked``. With `per_user` also
@@ -362,37 +309,8 @@ class Recommender(ABC):
             If the device is "cuda" and that cannot be had.
         """
         self._fitted()
-        k = whole(k, "k", lower=1, upper=self.items_.len())
-        return quality.evaluate(self, test, k, user, item, per_user, valid, device)
-
-    def save(self, path: str | os.PathLike[str], *, histories: bool = True) -> None:
-        """Write the model, its ids and what its users have taken to one file, atomically.
-
-        Parameters
-        ----------
-        path : path
-            The file to make or replace; a numpy archive with a JSON header, no pickle.
-        histories : bool, default True
-            Keep what users have taken. Without, the file is smaller and tells less, and a model
-            that knows items alone knows no users: it serves them by the histories they come with.
-
-        Raises
-        ------
-        ValueError
-            If the model cannot do without histories.
-        OSError
-            If it cannot be written; what was there before stays.
-        """
-        self._fitted()
-        header, arrays = self._state()
-        about, history = saved.pack_history(self, histories and self.has_histories)
-        storage.write(path, {"model": self.name, **about, **header}, history | arrays)
-
-    @classmethod
-    def _from_file(cls, header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Self:
-        users, items = (unpack_series(arrays[side]) for side in ("users", "items"))
-        model = cls._restored(header, arrays, (users.len(), items.len()))
-        model.users_, model.items_ = users, items
-        saved.unpack_history(model, header, arrays)
-        model.report()  # which fails on a history that is none
-        return model
+        lengths = [LENGTH]
+        if k is not None:
+            asked = k if isinstance(k, Sequence | np.ndarray) and not isinstance(k, str) else [k]
+            lengths = [whole(each, "k", lower=1, upper=self.items_.len()) for each in asked]
+        return quality.evaluate(self, test, lengths, user, item, per_user, valid, device)

@@ -1,22 +1,20 @@
 """What a model file says about users, items and what they have taken."""
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data.report import Reading
+from recsys.serving.fitted import Learned
 from recsys.storage import files as storage
 from recsys.storage.series import pack_series
-
-if TYPE_CHECKING:
-    from recsys.serving.recommender import Recommender
 
 Arrays = dict[str, NDArray[Any]]
 
 
-def pack_history(model: "Recommender", histories: bool) -> tuple[dict[str, Any], Arrays]:
+def pack_history(model: Learned, histories: bool) -> tuple[dict[str, Any], Arrays]:
     """Return header and arrays of the ids and, where wanted, of what users have taken."""
     users, seen, touched = model.users_, model.seen_, model.touched_
     header: dict[str, Any] = {"columns": model.columns_, "reading": asdict(model.reading_)}
@@ -42,7 +40,7 @@ def pack_history(model: "Recommender", histories: bool) -> tuple[dict[str, Any],
     return header, ids | {"seen_counts": counts, "seen_indices": indices} | arrays
 
 
-def unpack_history(model: "Recommender", header: dict[str, Any], arrays: Arrays) -> None:
+def unpack_history(model: Learned, header: dict[str, Any], arrays: Arrays) -> None:
     """Set the ids of a model and what its users have taken, once they are sound."""
     roles = ("user", "item", "weight", "time")
     model.columns_ = {role: header["columns"][role] for role in roles}
@@ -64,7 +62,7 @@ def unpack_history(model: "Recommender", header: dict[str, Any], arrays: Arrays)
         model.popularity_ = popularity
 
 
-def require_histories(model: "Recommender") -> None:
+def require_histories(model: Learned) -> None:
     """Raise if what users have seen is to be left out, and is not known."""
     if not model.has_histories and model.users_.len():
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Ids in a model file: one polars series as the bytes of an Arrow IPC file, never compressed."""
+"""Ids in a model file: one polars series as the bytes of an Arrow IPC stream, never compressed."""
 
 import io
 import struct
@@ -11,13 +11,17 @@ from numpy.typing import NDArray
 # Places in the tables of Arrow's format, as its schemas File.fbs and Message.fbs number them.
 _DICTIONARIES, _BATCHES = 2, 3  # of the footer: lists of blocks
 _HEADER, _DATA, _COMPRESSION = 2, 1, 3  # of a message, of a dictionary, of a batch
+_KIND, _BODY, _DICTIONARY, _BATCH = 1, 3, 2, 3  # of a message in a stream, and kinds of them
 _BLOCK = struct.Struct("<qi4xq")  # where a message is, and its lengths
 
 
 def pack_series(series: pl.Series) -> NDArray[np.uint8]:
-    """Return a series of any plain type, name included, as the bytes of an Arrow IPC file."""
+    """Return a series of any plain type, name included, as the bytes of an Arrow IPC stream.
+
+    Unlike a file it is written without polars' engine, which does not survive a fork.
+    """
     buffer = io.BytesIO()
-    series.to_frame().write_ipc(buffer, compression="uncompressed")
+    series.to_frame().write_ipc_stream(buffer, compression="uncompressed")
     return np.frombuffer(buffer.getvalue(), np.uint8)
 
 
@@ -41,17 +45,21 @@ def unpack_series(array: NDArray[np.uint8]) -> pl.Series:
         become any number of them.
     """
     raw = array.tobytes()
+    # Models of earlier versions hold Arrow IPC files.
+    is_file = raw.startswith(b"ARROW1")
+    batches, read = (_batches, pl.read_ipc) if is_file else (_messages, pl.read_ipc_stream)
     try:
-        is_compressed = any(_has_field(raw, batch, _COMPRESSION) for batch in _batches(raw))
-        frame = None if is_compressed else pl.read_ipc(io.BytesIO(raw))
+        is_compressed = any(_has_field(raw, batch, _COMPRESSION) for batch in batches(raw))
+        frame = None if is_compressed else read(io.BytesIO(raw))
     except (
         pl.exceptions.PolarsError,
         pl.exceptions.PanicException,
         OSError,
         struct.error,
+        IndexError,
     ) as error:
         raise ValueError(
-            f"array must hold the bytes of an Arrow IPC file: got {array.size} bytes that do not "
+            f"array must hold the bytes of an Arrow IPC stream: got {array.size} bytes that do not "
             f"read as one ({error}); use what pack_series returned"
         ) from None
     if frame is None:
@@ -80,6 +88,22 @@ def _batches(raw: bytes) -> Iterator[int]:
             place += 8 if _number(raw, "<I", place) == 0xFFFFFFFF else 4
             table = _follow(raw, _field(raw, _follow(raw, place), _HEADER))
             yield table if field == _BATCHES else _follow(raw, _field(raw, table, _DATA))
+
+
+def _messages(raw: bytes) -> Iterator[int]:
+    """Yield where the tables of the batches of an Arrow stream are, those of dictionaries too."""
+    place = 0
+    while place < len(raw) and (length := _number(raw, "<i", place + 4)):
+        message = _follow(raw, place + 8)
+        kind = raw[_field(raw, message, _KIND)] if _has_field(raw, message, _KIND) else 0
+        if kind in (_DICTIONARY, _BATCH):
+            table = _follow(raw, _field(raw, message, _HEADER))
+            yield table if kind == _BATCH else _follow(raw, _field(raw, table, _DATA))
+        has_body = _has_field(raw, message, _BODY)
+        body = _number(raw, "<q", _field(raw, message, _BODY)) if has_body else 0
+        if min(length, body) < 0:
+            raise struct.error("a message has a length below 0")
+        place += 8 + length + body
 
 
 def _follow(raw: bytes, place: int) -> int:

@@ -102,9 +102,11 @@ class CSR:
 
     def take(self, rows: NDArray[np.integer[Any]]) -> CSR:
         """Return some rows, in the order asked for; a row may be asked for several times."""
-        counts = self.row_counts[rows]
+        # The counts of these rows alone: to take one of a million costs no more than one of ten.
+        ends, rows = self.indptr.view(np.int64), rows.astype(np.int64, copy=False)
+        counts = ends[rows + 1] - ends[rows]
         indptr = row_starts(counts)
-        starts = self.indptr.view(np.int64)[rows] - indptr[:-1].view(np.int64)
+        starts = ends[rows] - indptr[:-1].view(np.int64)
         entries = np.arange(int(indptr[-1])) + np.repeat(starts, counts)
         shape = (counts.size, self.shape[1])
         return CSR(indptr, self.indices[entries], self.data[entries], shape)

@@ -8,6 +8,8 @@ from judged import MAKERS, N_ITEMS, N_USERS, NAMES, all_pairs, random_pairs, set
 
 from recsys import Interactions
 
+METRICS = ("recall", "ndcg", "recall_capped", "hit_rate", "mrr", "precision", "map", "novelty")
+
 
 @pytest.fixture(scope="module")
 def table():
@@ -56,7 +58,7 @@ def test_metrics_of_each_user(model):
     each = result.pop("per_user")
     assert result == model.evaluate(test, 5)
     assert each.height == result["users"]
-    for name in ("recall", "ndcg", "recall_capped", "hit_rate", "mrr", "novelty"):
+    for name in METRICS:
         assert each[f"{name}@5"].mean() == pytest.approx(result[f"{name}@5"], rel=1e-12)
     assert each["user"].is_in(test["user"].implode()).all()
     known = test.filter(pl.col("user").is_in(model.users_.implode())).unique()
@@ -70,8 +72,7 @@ def model_pairs(model):
 
 
 def test_evaluation_of_nothing(model, table):
-    names = ("recall", "ndcg", "recall_capped", "hit_rate", "mrr", "novelty", "coverage")
-    nothing = {f"{name}@5": None for name in names} | {"users": 0}
+    nothing = {f"{name}@5": None for name in (*METRICS, "coverage")} | {"users": 0}
     clean = {"unknown_users": 0, "unknown_items": 0, "not_liked": 0}
     assert model.evaluate(table, 5) == nothing | clean
     assert model.evaluate(table.clear(), 5) == nothing | clean
@@ -89,3 +90,17 @@ def test_evaluation_names_its_columns(model):
     assert model.evaluate(test.cast(pl.String)) == model.evaluate(test)
     with pytest.raises(ValueError, match="user must name a column of the table: got 'user'"):
         model.evaluate(renamed)
+
+
+def test_several_lengths_are_judged_by_the_same_lists(model):
+    test = random_pairs(1, 500)
+    several = model.evaluate(test, [1, 5, 25], per_user=True)
+    each = several.pop("per_user")
+    for k in (1, 5, 25):
+        alone = model.evaluate(test, k, per_user=True)
+        for name in (*METRICS, "coverage"):
+            assert several[f"{name}@{k}"] == alone[f"{name}@{k}"]
+        names = [f"{name}@{k}" for name in METRICS]
+        assert each.select("user", "held", *names).equals(alone["per_user"])
+    with pytest.raises(ValueError, match="k must be from 1 to 25: got 26"):
+        model.evaluate(test, [5, 26])
