@@ -232,7 +232,9 @@ def test_confidence_is_one_where_weights_are_alike_and_grows_with_them():
     assert (confidence(counted).data == 1).all()
 
 
-@pytest.mark.parametrize(("make", "count"), zip(MAKERS[1:4], [True, False, False], strict=True))
+@pytest.mark.parametrize(
+    ("make", "count"), list(zip(MAKERS[1:4], [True, False, False], strict=True))
+)
 def test_how_much_a_pair_is_liked_counts_for_neighbours_alone(make, count):
     even = recsys.Interactions.read(table([(*row[:2], 1.0) for row in ROWS]), **NAMES)
     # Who plays x far more than all else says little of x beside y.
