@@ -10,6 +10,8 @@ from sparsenum.errors import ConvergenceWarning
 
 torch = pytest.importorskip("torch", reason="make test-torch installs it")
 DOUBLE = torch.float64
+# What torch itself says when its forward mode is first used.
+LOADING = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 OUTPUTS = {
     "value": lambda result: result.value,
     "value_linear": lambda result: result.value_linear,
@@ -137,6 +139,7 @@ def plan_norm(M):
     return (ot.solve(M, reg=0.2).plan ** 2).sum()
 
 
+@LOADING
 def test_functional_transforms():
     M = data()[0].detach()
     M2 = torch.stack([M, 2 * M])
@@ -156,6 +159,7 @@ def test_functional_transforms():
     torch.testing.assert_close(batch, ot.solve_batch(M2, 0.2).value[None], **close)
 
 
+@LOADING
 def test_forward_mode():
     M = data()[0].detach()
     leaf = M.clone().requires_grad_()
