@@ -18,7 +18,7 @@ BLOCK = 512  # rows of the dense matrix that are copied at a time
 
 
 class EASE(Neighbours):
-    """Score items by the linear model that predicts each best from all others, pruned.
+    """EASE: the linear model that predicts each item from all others, in closed form, pruned.
 
     EASE [1]_ minimises ``|X - X B|^2 + reg |B|^2`` with a zero diagonal: B_ij = -P_ij / P_jj with
     P = (X'X + reg I)^-1. Here interactions weigh ``d_u^(-user_power/2) d_i^-item_power`` for users
@@ -47,6 +47,19 @@ class EASE(Neighbours):
     References
     ----------
     .. [1] Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import polars as pl
+    >>> import recsys
+    >>> rng = np.random.default_rng(0)
+    >>> users, items = rng.integers(40, size=400), rng.integers(30, size=400)
+    >>> events = pl.DataFrame({"user": users, "item": items})
+    >>> train = recsys.Interactions.read(events, user="user", item="item")
+    >>> model = recsys.EASE(budget="50%").fit(train)
+    >>> model.recommend_from([3, 5], k=3).columns
+    ['item', 'score', 'rank']
     """
 
     name: ClassVar[str] = "ease"
@@ -93,9 +106,7 @@ def normalised(
     )
     scales = items**item_power
     by_user = np.repeat(users ** (-user_power / 2), matrix.row_counts)
-    return matrix.with_data(
-        (matrix.data * by_user / scales[matrix.indices]).astype(np.float32)
-    ), scales
+    return matrix.with_data((by_user / scales[matrix.indices]).astype(np.float32)), scales
 
 
 def inverse(scaled: CSR, reg: float) -> NDArray[np.float64]:

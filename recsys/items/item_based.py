@@ -1,7 +1,7 @@
-"""What all models can do that know items alone: serve whoever has a history."""
+"""The methods of all models of items alone: they serve any user with a history."""
 
 from abc import abstractmethod
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import polars as pl
@@ -16,6 +16,8 @@ class ItemBased(Recommender):
 
     So whoever has taken anything is served as well as those it was trained on.
     """
+
+    has_users: ClassVar[bool] = False
 
     @abstractmethod
     def scores_of(self, taken: CSR) -> NDArray[np.float32]:

@@ -130,7 +130,7 @@ def test_the_clock_counts_work_and_not_waiting():
 
 def test_compiled_code_that_takes_too_long_ends_with_its_process():
     code = (
-        "from benches import worker\n"
+        "from benches.transport import worker\n"
         "worker.GRACE = 0.05\n"
         "worker._stopped(lambda: sum(range(10**15)), 0.05)"  # hears no signal
     )

@@ -171,5 +171,6 @@ def test_the_command_line_has_it(tmp_path, capsys):
     pl.DataFrame(pairs).write_csv(table)
     command = ["train", str(table), "--user", "user", "--item", "item", "--out", str(out)]
     assert main([*command, "--model", "dsl-lightgcn", "--epochs", "2", "--dim", "16"]) == 0
+    assert main(["inspect", str(out)]) == 0
     assert "serving_floats" in capsys.readouterr().out
     assert load(out).get_params()["budget"] == "10%"

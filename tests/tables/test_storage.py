@@ -349,5 +349,5 @@ def test_a_panic_of_the_reader_of_ids_is_an_error(monkeypatch):
         raise pl.exceptions.PanicException("out of bounds")
 
     monkeypatch.setattr(pl, "read_ipc", panic)
-    with pytest.raises(ValueError, match="Arrow IPC file"):
+    with pytest.raises(ValueError, match="bytes of an Arrow IPC"):
         unpack_series(np.zeros(16, np.uint8))

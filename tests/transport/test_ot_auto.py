@@ -161,7 +161,7 @@ def test_a_start_with_a_column_that_gets_nothing(reg):
     M, a, b, reg = problem("clouds", reg, seed=5)
     b = np.where(np.arange(len(b)) == 7, 1e-12, b)
     f, g = ot.solve(M, a, b / b.sum(), reg).potentials
-    g[7] = -1e9
+    g = np.where(np.arange(len(b)) == 7, -1e9, g)
     assert (
         ot.solve(M, a, b / b.sum(), reg, potentials_init=(f, g), tol=1e-13).marginal_error < 1e-13
     )

@@ -322,7 +322,9 @@ def test_callback_watches_and_stops(method):
 @pytest.mark.parametrize(("scale", "tol"), [(1.0, 1e-17), (1e16, 1e-9), (1e18, 1e-9)])
 def test_precision(scale, tol, method):
     M, a, b, reg = random_problem()
-    result = falls_short("precision", (scale * M, a, b, reg), tol=tol, method=method)
+    # The published method's sweeps are still far from potentials of that size at the limit.
+    why = "max_iter" if method == "sns-paper" and scale > 1e15 else "precision"
+    result = falls_short(why, (scale * M, a, b, reg), tol=tol, method=method)
     assert np.isfinite(result.plan).all()
     if scale == 1.0:
         assert result.marginal_error < 1e-13
@@ -348,7 +350,8 @@ def test_the_largest_floats_mean_infinity(dtype):
         ot.solve_batch(huge[None], 0.1, A, B, tol=1e-12)[0],
     ):
         assert result.converged
-        np.testing.assert_allclose(result.plan, expected.plan, rtol=0, atol=1e-9)
+        rounding = np.finfo(dtype).eps  # of a plan, which is of the type of its cost
+        np.testing.assert_allclose(result.plan, expected.plan, rtol=rounding, atol=1e-9)
     penalised = (ot.solve(M, A, B, 0.1, unbalanced=1.0).plan for M in (huge, walled))
     np.testing.assert_array_equal(*penalised)
 

@@ -115,7 +115,7 @@ def column_update(M, b, f, reg, g):
 
 @kernel("f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1]")
 def summary(a, b, f, g, c, out):
-    """Write |c - b|_1, the least of c, and the dual objective a.f + b.g: what judges a step."""
+    """Write |c - b|_1, the least of c, and the dual objective a.f + b.g, which judge a step."""
     error = value = 0.0
     least = np.inf
     for j in range(cuda.threadIdx.x, b.size, cuda.blockDim.x):
@@ -249,7 +249,7 @@ def plan(M, f, g, reg, mass, P):
 
 @kernel("f8[:,::1], f8[:,::1]", "f4[:,::1], f8[:,::1]")
 def extent(M, parts):
-    """Write of each block's share of M the least, the largest finite one, if NaN, if infinity."""
+    """Write each block's least and largest finite cost, and whether it has NaN and infinity."""
     low, high, bad, endless = np.inf, -np.inf, 0.0, 0.0
     lane = cuda.threadIdx.x % LANES
     for i in range(cuda.grid(1) // LANES, M.shape[0], cuda.gridsize(1) // LANES):

@@ -1,4 +1,4 @@
-"""When to stop, and what happened on the way."""
+"""Stopping rules of the solvers, and the record of their errors."""
 
 import math
 import sys
@@ -15,13 +15,13 @@ GOAL = 0.9
 
 PRINT_PERIOD = 10  # iterations between two lines of verbose output
 
-# Where the error is small and has not fallen by a thousandth for so many iterations, it will not.
+# An error this small that has not fallen by a thousandth for this long will not fall any more.
 PATIENCE, SMALL, PROGRESS = 100, 1e-6, 0.999
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a callback is shown at the start and after each iteration.
+    """The state of a solve that a callback receives at the start and after each iteration.
 
     Attributes
     ----------
@@ -31,6 +31,15 @@ class Step:
         1-norm of the violation of the marginals, relative to the total mass.
     seconds : float
         Time since the start.
+
+    Examples
+    --------
+    >>> from sparsenum import ot
+    >>> errors = []
+    >>> note = lambda step: errors.append(step.marginal_error)
+    >>> result = ot.solve([[0.0, 1.0], [1.0, 0.0]], reg=0.5, callback=note)
+    >>> errors[-1] < 1e-9
+    True
     """
 
     n_iter: int
@@ -43,7 +52,7 @@ Callback = Callable[[Step], bool | None]
 
 @dataclass(slots=True)
 class Monitor:
-    """Watch the error of each iterate; `proceed` says whether another iteration is wanted."""
+    """Watch the error of each iterate; `proceed` returns whether to go on."""
 
     tol: float
     max_iter: int
@@ -57,7 +66,7 @@ class Monitor:
     _best_at: int = 0
 
     def forerunner(self, tol: float) -> "Monitor":
-        """Return a monitor for a coarser problem that is solved first: what is left of the time."""
+        """Return a monitor for a coarser problem, solved first in the time that is left."""
         left = None
         if self.time_limit is not None:
             left = self.time_limit - (time.perf_counter() - self._start)
@@ -82,7 +91,7 @@ class Monitor:
         return self.wants_more()
 
     def wants_more(self) -> bool:
-        """Return whether nothing but the iterates speaks against another iteration."""
+        """Return whether the limits and the callback allow another iteration."""
         return self.status == "max_iter" and len(self.errors) - 1 < self.max_iter
 
     def proceed(self, error: float) -> bool:

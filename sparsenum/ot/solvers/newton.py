@@ -29,7 +29,6 @@ DAMPING_PER_ERROR, DAMPING_LEAST, DAMPING_MOST = 1e-2, 1e-16, 1e3
 CAP, CAP_LEAST, CAP_MOST = 8.0, 4.0, 64.0
 
 SHRINK, TRIALS = 0.4, 8  # backtracking
-TINY = float(np.finfo(np.float64).tiny)
 # Accept on enough ascent, or where the error is halved, or falls at an unchanged objective: close
 # to the optimum the objective no longer changes in float64 while the error still does.
 ARMIJO, FALL, UNCHANGED = 1e-4, 0.5, 1e-12
@@ -38,7 +37,7 @@ SWEEP_MOST = 20.0  # largest change of a log-scaling by a Sinkhorn sweep
 
 
 class DualProblem(Masses, Protocol):
-    """What Newton's method needs of a problem, whole or restricted to a support."""
+    """The operations that Newton's method needs of a problem, whole or on a support."""
 
     def iterate(self, g: Vector) -> Iterate:
         """Eliminate f for a given g."""
@@ -49,7 +48,7 @@ class DualProblem(Masses, Protocol):
 
 @dataclass(slots=True)
 class Pace:
-    """How far Newton's method dares to go, learned from how its steps fare; and what they cost."""
+    """Damping and step cap of Newton's method, adapted to how steps fare; and step counts."""
 
     damping: float
     cap: float = CAP
@@ -59,7 +58,7 @@ class Pace:
     cg: int = 0
 
     def counts(self) -> dict[str, int]:
-        """Return what the steps cost."""
+        """Return the counts of the steps."""
         return {"newton": self.newton, "refused": self.refused, "cg": self.cg}
 
     def accepted(self, length: float, reach: float) -> None:
@@ -110,15 +109,8 @@ def direction(problem: DualProblem, at: Iterate, pace: Pace, goal: float) -> Vec
     rtol = min(CG_MOST, max(CG_PER_ERROR * at.error, CG_LEAST, 0.1 * goal / at.error))
     if not isinstance(Q, CSR):
         diagonal = np.maximum(weight - np.einsum("ij,ij->j", Q, Q), 1e-3 * weight)
-
-        def product(x: Vector) -> Vector:
-            size = np.maximum(np.abs(x).max(), TINY)  # keeps x within float32
-            through = Q.T @ (Q @ (x / size).astype(np.float32))
-            out: Vector = weight * x - np.multiply(size, through)
-            return out
-
         result = cg(
-            product,
+            lambda x: weight * x - Q.T @ (Q @ x.astype(np.float32)),
             b,
             diagonal=diagonal,
             rtol=rtol,
@@ -157,7 +149,7 @@ def line_search(problem: DualProblem, at: Iterate, x: Vector) -> tuple[Iterate |
 
 
 def is_better(ascent: float, promised: float, after: float, before: float, flat: float) -> bool:
-    """Return whether a trial point is worth going to, by its objective and its error."""
+    """Return whether a trial point is acceptable, by its objective and its error."""
     return (
         ascent >= ARMIJO * promised > 0.0
         or after <= FALL * before
@@ -166,7 +158,7 @@ def is_better(ascent: float, promised: float, after: float, before: float, flat:
 
 
 class Valued(Protocol):
-    """A point with what a step is judged by."""
+    """A point with the objective and the error that judge a step."""
 
     @property
     def value(self) -> float:
@@ -174,7 +166,7 @@ class Valued(Protocol):
 
     @property
     def error(self) -> float:
-        """What is left of the optimality conditions."""
+        """Residual of the optimality conditions."""
 
 
 V = TypeVar("V", bound=Valued)
@@ -183,7 +175,7 @@ V = TypeVar("V", bound=Valued)
 def backtrack(
     at: V, point: Callable[[float], V], slope: float, reg: float, pace: Pace, reach: float
 ) -> V | None:
-    """Return the first acceptable of ever shorter steps, and tell the pace; None if none is."""
+    """Return the first acceptable of ever shorter steps and update the pace; None if none is."""
     flat = UNCHANGED * max(abs(at.value), reg)
     length = 1.0
     for _ in range(TRIALS):

@@ -32,7 +32,7 @@ STALLED_MAX_ITER = 10 * CG_MAX_ITER  # products where fewer did not do: there is
 
 
 class Point(NamedTuple):
-    """Potentials whose plan has exact rows, on the device, and what the host knows of them.
+    """Potentials whose plan has exact rows, on the device, and their scalars on the host.
 
     Attributes
     ----------
@@ -82,7 +82,7 @@ class DeviceProblem:
         self._tiles = device.per_item(self.b.size)
 
     def at(self, reg: float) -> DeviceProblem:
-        """Return the same problem with another strength of the entropy."""
+        """Return the same problem at another reg."""
         return DeviceProblem(self.cost, self.a, self.b, reg)
 
     # What a solve asks, without anything but scalars leaving the device.
@@ -229,7 +229,7 @@ def take(M: Array, rows: Array, columns: Array) -> Array:
 
 
 class Extent(NamedTuple):
-    """The least and the largest of the finite costs, NaN if there is any, and if some are infinite.
+    """The least and the largest finite cost, NaN if any cost is, and whether some are infinite.
 
     Without a finite cost the least is infinite and the largest minus infinite.
     """
@@ -240,7 +240,7 @@ class Extent(NamedTuple):
 
 
 def extent(M: Array) -> Extent:
-    """Return between which numbers the costs are, in one pass."""
+    """Return the extent of the costs, in one pass."""
     grid = device.per_row(M.shape[0])
     parts = device.empty((grid[0], 4))
     _cuda.extent[grid](M, parts)

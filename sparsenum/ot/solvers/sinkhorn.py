@@ -15,7 +15,7 @@ LARGEST_SCALING = 1e100
 
 
 def sinkhorn(problem: Problem, g: Vector, wanted: Callable[[float], bool]) -> Iterate:
-    """Scale rows and columns in turn as long as, told the error, `wanted` says to [1]_.
+    """Scale rows and columns in turn until `wanted(error)` is false [1]_.
 
     The iterates are those of the plain algorithm. What differs is the arithmetic: the kernel holds
     the plan of the current potentials, so nothing under- or overflows however small `reg` is; no

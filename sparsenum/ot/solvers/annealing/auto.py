@@ -29,7 +29,7 @@ SPARSE, SPARSE_AT_TARGET, SPARSE_IN_NEED = 0.28, 0.6, 0.6  # densities worth a s
 def annealed_newton(
     problem: Problem, g: Vector, monitor: Monitor
 ) -> tuple[Iterate, dict[str, int]]:
-    """Solve to the monitor's tolerance and return the iterate and what it took.
+    """Return the iterate that meets the monitor's tolerance, and the counts of its steps.
 
     An easy problem is one where a few sweeps at the target, in float32 unless they are likely to
     do, show a fast rate: it is left to Sinkhorn's method. Otherwise reg is annealed from a tenth
@@ -111,7 +111,7 @@ def _while_fast(problem: Problem, g: Vector, monitor: Monitor, sweeps: int) -> I
 def _finished(
     problem: Problem, at: Iterate, monitor: Monitor, counts: dict[str, int]
 ) -> tuple[Iterate, dict[str, int]]:
-    """Add dense Newton steps to what was done, if there is reason and time for them."""
+    """Add dense Newton steps where the tolerance is missed and time is left."""
     if not monitor.wants_more():
         return at, counts
     at, more = dense_newton(problem, problem.iterate(at.g), monitor)

@@ -234,10 +234,10 @@ class Descent:
 def annealed_agreement(
     problems: list[Problem], weights: Vector, monitor: Monitor
 ) -> tuple[Point, dict[str, int]]:
-    """Solve to the monitor's tolerance; return where, on the whole plans, and what it took.
+    """Return the point that meets the monitor's tolerance, on the whole plans, and its step counts.
 
     Newton's method is annealed in reg, on supports that shrink with it; the last ones are checked
-    against the whole cost, and cut anew around the better potentials where they missed something.
+    against the whole cost, and cut again around the better potentials where they missed something.
     """
     target = problems[0].reg
     spread = max(float(np.ptp(p.M)) for p in problems)

@@ -1,4 +1,4 @@
-"""Annealed Newton on the dense cost alone, for devices that read it in no time.
+"""Annealed Newton on the dense cost alone, for devices where a pass over the cost is cheap.
 
 `levels.py` reads the cost rarely, because that is what takes time on a CPU. On a GPU a pass over
 all of it takes no longer than a few small launches, so supports are not worth their keep: only the
@@ -27,12 +27,12 @@ Step = Callable[[Any, Any, Pace, float], tuple[Any | None, bool]]
 
 
 class DenseProblem(Protocol):
-    """What the method asks of a problem, wherever its arrays are."""
+    """The operations that the method needs of a problem, on the host or on a device."""
 
     reg: float
 
     def at(self, reg: float) -> Self:
-        """Return the same problem with another strength of the entropy."""
+        """Return the same problem at another reg."""
 
     def iterate(self, g: Any) -> Any:
         """Eliminate f for a given g."""
@@ -75,7 +75,7 @@ def annealed(
 
 
 def _at_target(problem: DenseProblem, at: Any, monitor: Monitor, pace: Pace) -> Any:
-    """Finish at the target, by whichever method looks shorter."""
+    """Finish at the target, by the method that is predicted to be shorter."""
     at, more = _probe(problem, at, monitor)
     return newton(problem, at, monitor, pace, type(problem).newton_step) if more else at
 

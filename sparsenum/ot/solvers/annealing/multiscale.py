@@ -82,7 +82,7 @@ def extended(coarse: PointProblem, at: Iterate, fine: PointProblem) -> tuple[Vec
 
 
 def partners(problem: PointProblem, at: Iterate) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return for each row and each column a good partner: one of least slack where it has any.
+    """Return for each row and each column a partner of least slack.
 
     Rows of the plan sum to a, so that each holds an entry above a_i b_j: one without slack.
     """

@@ -28,6 +28,8 @@ def scales(sample: NDArray[np.float64], reg: float) -> list[float]:
     if not finite.any():
         return [0.0]
     whole = float(np.ptp(sample[finite]))
+    if whole <= 2.0**GAP * reg:
+        return [whole]
     slack = (sample - sample.min(axis=1, keepdims=True, initial=np.inf, where=finite))[finite]
     power = np.frexp(np.maximum(slack, reg))[1].astype(np.int64)
     taken = np.flatnonzero(np.bincount(power - power.min())) + power.min()

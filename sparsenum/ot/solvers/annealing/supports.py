@@ -33,7 +33,7 @@ FORESIGHT = 50.0  # reg by which extrapolated potentials may move
 
 
 class Cost(Masses, Protocol):
-    """What the levels need of a problem whose cost may not be at hand as a matrix."""
+    """The operations that the levels need of a problem, whose cost need not be a matrix."""
 
     def row_costs(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return some rows of the cost."""
@@ -47,7 +47,7 @@ class Cost(Masses, Protocol):
 
 @dataclass(slots=True)
 class Cut:
-    """A support, and the potentials around which it is known to miss no slack below `width`."""
+    """A support, and the potentials at which it is known to hold every slack below `width`."""
 
     support: CSR | Pattern
     phi: Vector
@@ -171,7 +171,7 @@ class Levels:
 def descend(
     problem: Cost, monitor: Monitor, warm: Stage, factor: float
 ) -> tuple[Iterate, dict[str, int], bool]:
-    """Follow the solution from `warm` down to the problem's reg; say whether it is certified.
+    """Follow the solution from `warm` down to the problem's reg; return whether it is certified.
 
     At each level Newton's method runs on a support that provably misses nothing that matters, so
     the dense cost is read again only where potentials have moved far. Levels start from a linear

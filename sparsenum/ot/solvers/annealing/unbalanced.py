@@ -135,7 +135,7 @@ class Relaxed:
 
 
 def held(mass: Vector, potential: Vector, rho: float) -> Vector:
-    """Return the marginal that a penalty asks for at a potential: the mass itself if rho is inf."""
+    """Return the optimal marginal of a penalty at a potential: the mass itself if rho is inf."""
     held: Vector = mass * np.exp(-potential / rho)
     return held
 
@@ -250,10 +250,10 @@ class Descent:
 def annealed_relaxed(
     problem: Problem, rho: tuple[float, float], psi: Vector, monitor: Monitor
 ) -> tuple[Vector, Vector, dict[str, int]]:
-    """Solve to the monitor's tolerance; return the potentials f and g, and what it took.
+    """Return the potentials f and g that meet the monitor's tolerance, and the counts of the steps.
 
     Rows are eliminated, so Newton's method works on the columns. It is annealed in reg, on
-    supports that shrink with it; the last one is checked against the whole cost, and cut anew
+    supports that shrink with it; the last one is checked against the whole cost, and cut again
     around the better potentials where it missed something.
     """
     M, target, tol = problem.M, problem.reg, monitor.tol
@@ -304,7 +304,7 @@ def _lower(descent: Descent, reg: float) -> None:
 def violation(
     problem: Problem, rho: tuple[float, float], f: Vector, g: Vector
 ) -> tuple[float, float, Vector, Vector]:
-    """Return by how much the sums of the whole plan miss what is wanted of them, and the sums.
+    """Return the error of the marginals of the whole plan, and the marginals.
 
     All is relative to a mass whose logarithm comes second, for the mass itself may underflow.
     """
