@@ -1,7 +1,7 @@
 """What dynamic sparse learning keeps of a dense model's quality, beside what else the bytes buy.
 
 Each row of the study is one way to spend a budget on tables of 64 columns. Its learning rate is
-chosen on a tenth of the training interactions, held back by lot; training stops by the same tenth
+chosen on a random tenth of the training interactions; training stops by the same tenth
 and keeps the tables of its best epoch. The test interactions are looked at once for each seed, at
 the rate that was chosen. Results go to a file of JSON lines as they come, and what stands there is
 not done again:

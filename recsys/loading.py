@@ -35,6 +35,19 @@ def load(path: str | os.PathLike[str]) -> Model:
         If there is no such file.
     ValueError
         If the file is no model, damaged, altered, or of a newer version.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> import recsys
+    >>> from tempfile import TemporaryDirectory
+    >>> events = pl.DataFrame({"user": [1, 1, 2], "item": ["tea", "mug", "tea"]})
+    >>> model = recsys.Popularity().fit(recsys.Interactions.read(events, user="user", item="item"))
+    >>> with TemporaryDirectory() as folder:
+    ...     model.save(f"{folder}/model.npz")
+    ...     again = recsys.load(f"{folder}/model.npz")
+    >>> again.recommend([2], k=1)["item"].to_list()
+    ['mug']
     """
     header, arrays = files.read(path)
     models: dict[str, type[Model]] = {model.name: model for model in get_args(Model)}

@@ -1,4 +1,4 @@
-"""What doors ask of their input: each check coerces or raises, naming argument, fact and remedy."""
+"""Checks of arguments: each coerces or raises, naming argument, expectation, value and remedy."""
 
 import math
 import operator
@@ -13,7 +13,7 @@ from sparsenum import _system
 
 
 def real_array(value: Any, name: str, ndim: int, dtype: Any = np.float64) -> NDArray[Any]:
-    """Return `value` as a C-contiguous, writable-or-not array of `dtype` with `ndim` dimensions."""
+    """Return `value` as a C-contiguous array of `dtype` with `ndim` dimensions."""
     if np.ma.is_masked(value):
         raise TypeError(
             f"{name} must have a number in each place: got a masked array; fill it first, a cost "
@@ -42,7 +42,7 @@ def real_array(value: Any, name: str, ndim: int, dtype: Any = np.float64) -> NDA
 
 
 def float_type(value: Any) -> Any:
-    """Return float32 for what holds just that, float64 for all else: the type to read it in."""
+    """Return the dtype to read a value in: float32 for float32 arrays, float64 for all others."""
     return np.float32 if getattr(value, "dtype", None) == np.float32 else np.float64
 
 

@@ -27,12 +27,12 @@ Grid = tuple[Any, int]
 
 
 def formula(function: Callable[..., Any]) -> Any:
-    """Make a function for kernels to call; it becomes a part of them."""
+    """Compile a device function that is inlined into the kernels that call it."""
     return cuda.jit(device=True, inline="always")(function)
 
 
 def part(function: Callable[..., Any]) -> Any:
-    """Make a larger function for kernels to call, compiled once however often they do.
+    """Compile a larger device function once, for all the kernels that call it.
 
     Where it is inlined is left to the last compiler: numba's own would take far longer.
     """
@@ -70,7 +70,7 @@ class Kernel:
         return self._launches[grid]
 
     def _checked(self, grid: Grid) -> Callable[..., None]:
-        """Return a launch that refuses what the kernel is not compiled for."""
+        """Return a launch that refuses types the kernel is not compiled for."""
 
         def launch(*args: Any) -> None:
             on_host = [arg for arg in args if isinstance(arg, np.ndarray)]
@@ -93,7 +93,7 @@ class Kernel:
 
 @contextmanager
 def _small_grids() -> Iterator[None]:
-    """Let a launch be small without a warning: some problems are, and some steps take a block."""
+    """Silence the warning about small grids: some steps take one block only."""
     from numba.cuda.core import config as settings
 
     before, settings.CUDA_LOW_OCCUPANCY_WARNINGS = settings.CUDA_LOW_OCCUPANCY_WARNINGS, 0
@@ -116,7 +116,7 @@ def _type_of(arg: Any) -> Any:
 
 
 def per_item(n: int) -> Grid:
-    """Return a grid with a thread for each of n things."""
+    """Return a grid with a thread for each of n items."""
     return max(1, min(-(-n // THREADS), MOST_BLOCKS)), THREADS
 
 
@@ -129,7 +129,7 @@ ONE_BLOCK: Grid = (1, THREADS)
 
 
 def in_step(kernel: Kernel) -> Grid:
-    """Return the largest grid whose blocks are all there at once, and can wait for one another."""
+    """Return the largest grid whose blocks are all resident, and can wait for one another."""
     if SIMULATED:
         return ONE_BLOCK
     threads, per_processor = kernel.bounds
@@ -140,7 +140,7 @@ def in_step(kernel: Kernel) -> Grid:
 
 
 def to_device(x: Any, dtype: Any = None) -> Any:
-    """Return an array on the device: where it is, if it is there already in this type."""
+    """Return an array on the device, without a copy if it is there already in this type."""
     if hasattr(x, "__cuda_ndarray__"):
         return x
     if hasattr(x, "__cuda_array_interface__"):
@@ -154,7 +154,7 @@ def to_device(x: Any, dtype: Any = None) -> Any:
 
 
 def empty(shape: int | tuple[int, ...], dtype: Any = np.float64) -> Any:
-    """Return an array on the device that holds anything, or nothing.
+    """Return an uninitialised array on the device, which may be empty.
 
     numpy takes the strides from an array that is created empty, and to a kernel one without is of
     another type.

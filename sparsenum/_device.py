@@ -18,7 +18,7 @@ PACKAGE = "numba-cuda"
 
 
 class Facts(NamedTuple):
-    """What this machine has for CUDA.
+    """The CUDA installation of this machine.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Facts(NamedTuple):
 
     @property
     def missing(self) -> str:
-        """What is missing and how to get it; empty where nothing is."""
+        """The missing parts and how to install them; empty where CUDA is ready."""
         extra = "cuda12" if self.driver is not None and self.driver.startswith("12.") else "cuda13"
         install = f'pip install "sparsenum[{extra}]"'
         if self.driver is None:
@@ -47,7 +47,7 @@ class Facts(NamedTuple):
 
 
 def facts() -> Facts:
-    """Ask for the package and the driver, without importing the one or waking a device."""
+    """Return the facts, without importing numba-cuda or waking a device."""
     try:
         package = importlib.metadata.version(PACKAGE)
     except importlib.metadata.PackageNotFoundError:
@@ -134,7 +134,7 @@ def moved(device: str, *arrays: Any) -> tuple[Any, ...]:
 
 
 def host(x: Any) -> Any:
-    """Return an array in the memory of the host: where it is, if it is there already."""
+    """Return an array in the memory of the host, without a copy if it is there already."""
     if not lives_on_cuda(x):
         return x
     from sparsenum._cuda import to_device
@@ -167,5 +167,5 @@ def operand(x: Any, name: str, ndim: int, *dtypes: Any) -> Any:
 
 
 def in_kind(result: Any, like: Any) -> Any:
-    """Return what was computed on the device where `like` is: there, or on the host."""
+    """Return a device array in the memory that `like` is in: on the device, or on the host."""
     return result if lives_on_cuda(like) else result.copy_to_host()

@@ -14,7 +14,7 @@ BLOCK = 2**20  # entries of a block, about a millisecond of work: less is not wo
 
 
 def by_rows(work: Callable[[slice], T], shape: tuple[int, int], n_threads: int) -> list[T]:
-    """Return what `work` makes of each block of rows of a matrix, in order."""
+    """Return the results of `work` on each block of rows of a matrix, in order."""
     n, m = shape
     if n * m <= BLOCK:
         return [work(slice(0, n))]

@@ -228,7 +228,7 @@ def _warmup(options: argparse.Namespace) -> int:
 
 
 def _load(path: Path, name: str) -> "np.ndarray[Any, Any]":
-    """Map an .npy file, copying on write: kernels would be compiled anew for a read-only array."""
+    """Map an .npy file, copying on write: a read-only array would need kernels of its own."""
     from numpy.lib.format import open_memmap
 
     if str(path) == "-" or path.suffix.lower() == ".csv":

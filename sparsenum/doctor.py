@@ -1,4 +1,4 @@
-"""What this machine offers: versions, processor, threads, kernel cache and CUDA."""
+"""A report on this machine: versions, processor, threads, kernel cache and CUDA."""
 
 import importlib
 import importlib.metadata
@@ -16,7 +16,7 @@ LAYERS = {"tbb": "tbbpool", "omp": "omppool", "workqueue": "workqueue"}
 
 
 def report() -> dict[str, Fact]:
-    """Collect the facts that a question about speed or installation begins with.
+    """Return the facts that help with a question about speed or installation.
 
     Returns
     -------

@@ -2,11 +2,11 @@
 
 
 class ConvergenceWarning(UserWarning):
-    """The solver stopped before its tolerance was met; the result says how far it came."""
+    """Warning that the solver stopped before its tolerance was met; the result holds the error."""
 
 
 class DeviceError(RuntimeError):
-    """The requested device cannot be used here; the message says what is missing."""
+    """Error that the requested device cannot be used here; the message says what is missing."""
 
 
 class RuleWarning(UserWarning):
@@ -14,4 +14,4 @@ class RuleWarning(UserWarning):
 
 
 class ProtocolWarning(UserWarning):
-    """Held-out data are drawn in a way that may rank models wrongly; the figures are right."""
+    """Warning that held-out data are drawn in a way that may rank models wrongly."""

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+import recsys
+from recsys import blend, data, datasets, evaluation, storage
 from sparsenum import ot, sparse, topology
 
 ROOT = Path(__file__).parents[1]
@@ -302,17 +304,21 @@ def test_public_names_are_documented(thing):
         assert re.search(rf"^[\w, *]*\b{name}\b", described, re.M), name
 
 
-@pytest.mark.parametrize("thing", PUBLIC)
-def test_examples_of_public_names_run(thing):
+SHOWN = PUBLIC + [
+    pytest.param(getattr(module, name), id=f"{module.__name__}.{name}")
+    for module in (recsys, data, datasets, evaluation, blend, storage)
+    for name in module.__all__
+    if callable(getattr(module, name))
+]
+
+
+@pytest.mark.parametrize("thing", SHOWN)
+def test_public_names_have_examples_that_run(thing):
     name = thing.__name__
     tests = doctest.DocTestFinder(recurse=False).find(thing, name, globs={name: thing})
+    assert any(test.examples for test in tests)
     for test in tests:
         assert doctest.DocTestRunner(verbose=False).run(test).failed == 0
-
-
-def test_the_doors_have_examples():
-    for door in (ot.solve, ot.sinkhorn, ot.sinkhorn2, topology.allocate):
-        assert ">>> " in inspect.getdoc(door)
 
 
 # Tests

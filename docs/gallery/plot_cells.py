@@ -13,8 +13,8 @@ that the marginals must give.
 # --------------------------------------------
 # 800 progenitors in 20 dimensions lie along a line, as if along a gene programme. What they turn
 # into depends on where they are: low ones end in a fate A, high ones in a fate B, those in between
-# in either, by lot. Half of the cells bound for A divide, and half of those bound for B die. 1,200
-# cells of the second day are measured; no cell is measured on both days.
+# in either, at random. Half of the cells bound for A divide, and half of those bound for B die.
+# 1,200 cells of the second day are measured; no cell is measured on both days.
 
 import matplotlib.pyplot as plt
 import numpy as np

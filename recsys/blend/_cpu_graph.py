@@ -1,7 +1,7 @@
 """Kernels that learn the sources of one target item after another from who took what.
 
 Users and items come as (indptr, indices): the items of each user, the users of each item. The
-order of the users is drawn by lot, so that the first of them are a sample.
+order of the users is random, so that the first of them are a sample.
 """
 
 import math
@@ -151,8 +151,8 @@ def list_places(pool, items, limit, ends, places):
 def overlaps(pool, items, weight, most, ends, listed):
     """Return the weights of the users that each two items of a pool share, below the diagonal.
 
-    Where the items of the pool have more than `most` users, added up, about so many are read: the
-    first users stand for all, as their order is drawn by lot. ends (n_users,) is zero before and
+    Where the items of the pool have more than `most` users, added up, about `most` are read: the
+    first users stand for all, as their order is random. ends (n_users,) is zero before and
     after; listed (n_users,) is scratch.
     """
     reads = 0.0

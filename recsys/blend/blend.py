@@ -39,7 +39,7 @@ YARDSTICK = 64  # columns of the dense tables of users and items that a share is
 
 
 class ItemBlend(ItemBased):
-    """Score items by a sparse graph and by sparse factors of items; users have no parameters.
+    """The default recommender: a sparse graph and sparse factors of items under one budget.
 
     With d_u items taken by user u and d_j users of item j, the score of j is
 
@@ -56,7 +56,7 @@ class ItemBlend(ItemBased):
     budget : int or str, default "25%"
         Weights of both parts (``500000``), a share of two dense tables of 64 columns, for users
         and items (``"10%"``), or what the weights take on disk (``"4MB"``; ids and histories come
-        on top). Tables that have no room for so many hold fewer.
+        on top). Tables without room for them hold fewer.
     graph_share : float, default 0.5
         Share of the weights that is the graph's, from 0 to 1.
     trials : int, default 24
@@ -87,6 +87,21 @@ class ItemBlend(ItemBased):
     References
     ----------
     .. [1] Steck, "Embarrassingly shallow autoencoders for sparse data", WWW 2019.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import polars as pl
+    >>> import recsys
+    >>> rng = np.random.default_rng(0)
+    >>> users, items = rng.integers(40, size=400), rng.integers(30, size=400)
+    >>> events = pl.DataFrame({"user": users, "item": items})
+    >>> train = recsys.Interactions.read(events, user="user", item="item")
+    >>> model = recsys.ItemBlend(budget="50%", trials=0).fit(train)
+    >>> model.recommend([0], k=3).columns
+    ['user', 'item', 'score', 'rank']
+    >>> model.recommend_from([3, 5], k=3).height  # a history of somebody unknown
+    3
     """
 
     name: ClassVar[str] = "item-blend"
@@ -123,7 +138,7 @@ class ItemBlend(ItemBased):
         plan: Plan | None = None,
         recent: NDArray[np.float64] | None = None,
     ) -> Self:
-        """Choose how to learn, and learn.
+        """Choose a plan on held-out pairs, then learn the model from all of them.
 
         Parameters
         ----------
@@ -132,7 +147,7 @@ class ItemBlend(ItemBased):
         valid : table or path, optional
             Pairs to choose by, with the same columns. Those that stand in `train` as well are left
             out while choosing, and learned from in the end. By default a tenth of the pairs, drawn
-            by lot; where lists are to be right about what comes later, the latest pairs of users
+            at random; where lists are to be right about what comes later, the latest pairs of users
             are a better guide (`recsys.data.pairs_to_choose_by`). Where nobody has a pair to
             spare, nothing is chosen, as with no `trials`.
         on_epoch : callable, optional
@@ -235,7 +250,7 @@ class ItemBlend(ItemBased):
 
     @property
     def scorer(self) -> HistoryScores:
-        """What gives the scores of users by what they took, and the best of them."""
+        """The scorer of users by their histories, which also lists the best items."""
         return HistoryScores(self.seen_, self._tables)
 
     def scores_of(self, taken: CSR) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""What users pull items towards, in blocks: products A'A V of which no factor is ever whole."""
+"""Co-occurrence products A'A V in blocks, of which no factor is ever whole."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -15,7 +15,7 @@ from sparsenum.sparse.formats import index_type, row_starts
 from sparsenum.topology import allocate
 
 FLOOR = 2  # sources of a target, where the budget and the data allow them
-# A row of k sources costs k cubed and k squared places: none is wider than this, or than so many
+# A row of k sources costs k cubed and k squared places: none is wider than this, or than this many
 # times the mean, unless the others are full.
 WIDEST, TIMES_MEAN = 1024, 8
 # What is read for one target: items of its users in all, items of one user, and users of the pool
@@ -28,7 +28,7 @@ PARTS = 256  # parts of the targets: enough to share among threads, few enough t
 
 @dataclass(frozen=True, slots=True)
 class GraphRule:
-    """How sources are chosen and weighed, with d for the users of an item or items of a user.
+    """The rule by which sources are chosen and weighed; d counts users of an item, items of a user.
 
     Attributes
     ----------
@@ -50,6 +50,13 @@ class GraphRule:
     explore : float, default 0.0
         Sources are picked one by one, by exact gradients, from ``1 + explore`` times as many of
         the best in selection. It pays where histories are long, above a hundred items or so.
+
+    Examples
+    --------
+    >>> import recsys
+    >>> rule = recsys.blend.GraphRule(ridge=10.0)
+    >>> rule.ridge, rule.user_power
+    (10.0, 0.5)
     """
 
     select_power: float = 0.25
@@ -148,7 +155,7 @@ class _Edges:
 
 @dataclass(frozen=True, slots=True)
 class _Learner:
-    """What the targets have in common."""
+    """The state that all targets share while a graph is learned."""
 
     rule: GraphRule
     counts: NDArray[np.int64]
@@ -222,7 +229,7 @@ class _Learner:
         return edges
 
     def refilled(self, edges: _Edges, weights: int) -> _Edges:
-        """Give what some targets could not use to others, which are learned anew."""
+        """Return the edges after targets that found too few sources gave their quota to others."""
         quota = np.diff(edges.starts)
         found = np.minimum(quota, edges.met)
         room = edges.met - found

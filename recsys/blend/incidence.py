@@ -1,4 +1,4 @@
-"""Who took what, by users and by items, with the users in an order drawn by lot."""
+"""The interactions by users and by items, with the users in random order."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -16,7 +16,7 @@ LOT = 0  # seed of the order: the same data have the same
 
 @dataclass(frozen=True, slots=True)
 class Incidence:
-    """A pattern and its transpose. The first so many users are a sample, in each list as in all.
+    """A pattern and its transpose. The first users are a random sample, in each list as in all.
 
     Attributes
     ----------

@@ -15,13 +15,13 @@ from sparsenum.sparse.formats import index_type
 from sparsenum.topology import allocate, cosine_fraction, strongest
 
 FLOOR = 4  # weights of the rarest item, where the budget reaches
-FIRST, LAST = 1.0, 0.2  # columns tried anew in an epoch, as a share of those a row holds
+FIRST, LAST = 1.0, 0.2  # columns exchanged in an epoch, as a share of those a row holds
 TOLERANCE, MAX_STEPS = 1e-2, 20  # conjugate gradients of a row: closer solutions rank no better
 
 
 @dataclass(frozen=True, slots=True)
 class LatentRule:
-    """How factors of items are learned, and how they are served.
+    """The rule by which factors of items are learned and served.
 
     Attributes
     ----------
@@ -41,6 +41,13 @@ class LatentRule:
         they are added to.
     row_power : float
         An item's share of the budget grows as d_i^row_power.
+
+    Examples
+    --------
+    >>> import recsys
+    >>> rule = recsys.blend.LatentRule(dim=64)
+    >>> rule.dim, rule.epochs
+    (64, 5)
     """
 
     dim: int = 256
@@ -134,7 +141,7 @@ def learn_factors(
         Called with the number of epochs done and the table as it is then.
     entries : int, optional
         Numbers in the largest dense block, 2^24 by default. Items that do not fit are fitted block
-        by block, and each block reads the users anew.
+        by block, and each block reads the users again.
 
     Returns
     -------

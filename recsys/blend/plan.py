@@ -17,7 +17,7 @@ LEVEL_PLACE = 20  # by the mean score at this place of their lists
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a budget is spent and how its parts are mixed.
+    """A plan of the blend: how its budget is shared and its parts are mixed.
 
     Attributes
     ----------
@@ -29,6 +29,19 @@ class Plan:
         Share of the weights that is the graph's.
     mix : float
         Share of the factors in the score, once both parts are on one level.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import polars as pl
+    >>> import recsys
+    >>> rng = np.random.default_rng(0)
+    >>> users, items = rng.integers(40, size=400), rng.integers(30, size=400)
+    >>> events = pl.DataFrame({"user": users, "item": items})
+    >>> train = recsys.Interactions.read(events, user="user", item="item")
+    >>> plan = recsys.ItemBlend(budget="50%", trials=0).fit(train).plan_
+    >>> plan.graph_share, plan.mix
+    (0.5, 0.4)
     """
 
     graph: GraphRule

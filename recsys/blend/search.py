@@ -18,7 +18,7 @@ from recsys.scores.toplists import Scores
 from sparsenum.sparse import CSR
 
 K = 20  # length of the lists that are judged,
-SHORT = 10  # or of a catalogue so many times as long: lists of all items say nothing
+SHORT = 10  # or of a catalogue up to 10 times as long: lists of all items say nothing
 SHORTEST = 2  # of a share of the items, in proportion, but not shorter
 JUDGES = 5000  # users whose held-out items judge a trial, at most,
 MOST_JUDGES = 20_000  # or more if of few items, but no more than these

@@ -1,4 +1,4 @@
-"""What commands print: aligned lines, or one JSON object."""
+"""Output of the commands: aligned lines, or one JSON object."""
 
 import json
 import sys

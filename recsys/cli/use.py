@@ -241,7 +241,7 @@ def _warmup(arguments: argparse.Namespace) -> None:
 
 
 def _ids(said: str | None, option: str) -> list[str] | None:
-    """Return the ids an option means: the lines of a file, or what stands between commas."""
+    """Return the ids that an option names: the lines of a file, or a list between commas."""
     if said is None:
         return None
     if os.path.isfile(said):

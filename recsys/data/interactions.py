@@ -28,7 +28,7 @@ BadRows = Literal["drop", "error"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Interactions:
-    """Implicit feedback as a matrix, users by rows, with the ids its rows and columns stand for.
+    """Implicit feedback as a sparse matrix, users by rows, with the ids of its rows and columns.
 
     Attributes
     ----------
@@ -46,6 +46,17 @@ class Interactions:
         The column read as "user", "item", "weight" and "time"; None where none was named.
     reading : Reading
         What weights and times mean.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> import recsys
+    >>> events = pl.DataFrame({"customer": ["ann", "ann", "bob"], "product": ["tea", "mug", "tea"]})
+    >>> train = recsys.Interactions.read(events, user="customer", item="product")
+    >>> train.matrix.to_dense().tolist()
+    [[1.0, 1.0], [0.0, 1.0]]
+    >>> train.users.to_list(), train.items.to_list()
+    (['ann', 'bob'], ['mug', 'tea'])
     """
 
     matrix: CSR

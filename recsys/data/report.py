@@ -49,7 +49,7 @@ _POLICY_MEANS = {
 
 @dataclass(frozen=True, slots=True)
 class ReadReport:
-    """What became of the rows of a table.
+    """The account of a table that was read: the number of rows kept, and left out by reason.
 
     Each row is counted once, under the first that applies, so that
     rows = null_ids + bad_weights + null_times + duplicates + touched + rare + pairs.
@@ -79,6 +79,15 @@ class ReadReport:
         The fewest pairs that a user and an item were to have.
     min_weight : float, optional
         The least weight of a pair that is liked.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> import recsys
+    >>> events = pl.DataFrame({"user": ["ann", "ann", None], "item": ["tea", "tea", "mug"]})
+    >>> report = recsys.Interactions.read(events, user="user", item="item").report
+    >>> report.summary().splitlines()[0]
+    'Read 3 rows: kept 1 pairs of 1 users and 1 items.'
     """
 
     rows: int

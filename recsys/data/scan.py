@@ -14,7 +14,7 @@ from recsys.data.table import missing
 
 
 class Survey(NamedTuple):
-    """What the first pass finds: rows in all and by fault, and the sorted ids of sound rows."""
+    """The result of the first pass: counts of rows by fault, and the sorted ids of sound rows."""
 
     rows: int
     null_ids: int

@@ -66,6 +66,16 @@ def leave_last(
     ValueError
         If the file is unreadable, a column absent, `k` or `fraction` out of range, or times
         cannot be read or in two ways.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> import recsys
+    >>> who, what, day = [1, 1, 1, 2, 2], [1, 2, 3, 1, 2], [1, 2, 3, 2, 1]
+    >>> events = pl.DataFrame({"user": who, "item": what, "day": day})
+    >>> train, test = recsys.leave_last(events, user="user", item="item", time="day")
+    >>> test.rows()
+    [(1, 3, 3), (2, 1, 2)]
     """
     columns = {"user": user, "item": item, "time": time}
     quota = quota_of(k, fraction)
@@ -104,6 +114,15 @@ def random_per_user(
     ------
     TypeError, FileNotFoundError, ValueError
         As `leave_last`.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> import recsys
+    >>> events = pl.DataFrame({"user": [1, 1, 1, 1], "item": [1, 2, 3, 4]})
+    >>> train, test = recsys.data.random_per_user(events, user="user", item="item", fraction=0.25)
+    >>> train.height, test.height
+    (3, 1)
     """
     quota = quota_of(1, fraction)
     rng = np.random.default_rng(whole(seed, "seed"))
@@ -123,7 +142,7 @@ def by_time(
     cut: Any = None,
     fraction: float | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Split a table into what came before a moment and what came from then on.
+    """Split a table at a moment: the rows before it, and the rows from it on.
 
     Later rows whose (user, item) also occurs in the first table are in neither. Unlike the splits
     by user, nobody's future is in the first table, so nothing is learned from trends to come; some
@@ -157,6 +176,15 @@ def by_time(
         As `leave_last`; also if `cut` cannot be compared with the times.
     ValueError
         As `leave_last`; also unless just one of `cut` and `fraction` is given.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> import recsys
+    >>> events = pl.DataFrame({"user": [1, 1, 2], "item": [1, 2, 1], "day": [1, 2, 3]})
+    >>> earlier, later = recsys.data.by_time(events, user="user", item="item", time="day", cut=3)
+    >>> earlier.height, later.height
+    (2, 1)
     """
     if (cut is None) == (fraction is None):
         raise ValueError("one of cut and fraction must be given: got both or none; choose one")
@@ -220,6 +248,16 @@ def held_out_users(
     ------
     TypeError, FileNotFoundError, ValueError
         As `leave_last`; ValueError also if there are fewer than two users.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> import recsys
+    >>> events = pl.DataFrame({"user": [1, 1, 2, 2, 3, 3], "item": [1, 2, 1, 2, 1, 2]})
+    >>> names = {"user": "user", "item": "item"}
+    >>> train, known, hidden = recsys.data.held_out_users(events, **names, fraction=0.34, hide=0.5)
+    >>> train.height, known.height, hidden.height
+    (4, 1, 1)
     """
     _check_fraction(fraction, "fraction")
     _check_fraction(hide, "hide")

@@ -61,6 +61,14 @@ def open_table(
         If the file cannot be read, or the columns are absent or named twice.
     RuntimeError
         In a process forked from one in which polars was at work, where reading would never end.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> import recsys
+    >>> events = pl.DataFrame({"user": [1, 1], "item": [1, 2], "price": [3.0, 4.0]})
+    >>> recsys.data.open_table(events, {"user": "user", "item": "item"}).collect_schema().names()
+    ['user', 'item', 'price']
     """
     require_engine("a table")
     frame = _lazy(source, name)

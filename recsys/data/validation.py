@@ -29,13 +29,13 @@ def pairs_to_choose_by(
     time_format: str | None = None,
     seed: int = 0,
 ) -> tuple[pl.DataFrame, str]:
-    """Return a tenth of the rows of users, and what tells which are the latest.
+    """Return a tenth of each user's rows to choose parameters by, and how the latest were told.
 
     Public test sets and the future hold other items than random parts of the past do: fewer
     popular ones, more new ones; other test sets are such random parts. So half of the users give
     their latest rows, and half give any, to choose what does well on both. Without times the
     rows of a table mostly stand in the order in which they came; if the items of users rise or
-    fall by id instead, that order says nothing, and all is drawn by lot.
+    fall by id instead, that order says nothing, and all are drawn at random.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def pairs_to_choose_by(
     time_format : str, optional
         How times are written; by default it is found, or the table refused.
     seed : int, default 0
-        Of the lot.
+        Seed of the random choice.
 
     Returns
     -------
@@ -63,6 +63,15 @@ def pairs_to_choose_by(
     ------
     TypeError, FileNotFoundError, ValueError
         As `recsys.data.split.leave_last`.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> import recsys
+    >>> events = pl.DataFrame({"user": [1] * 10, "item": [*range(10)], "day": [*range(10)]})
+    >>> held, by = recsys.data.pairs_to_choose_by(events, user="user", item="item", time="day")
+    >>> held.height, by
+    (1, 'time')
     """
     columns = {"user": user, "item": item, "weight": weight, "time": time}
     opened = open_table(source, columns, name="source")
@@ -74,7 +83,7 @@ def pairs_to_choose_by(
     late, drawn = rng.random((2, users.height))
     users = users.with_columns(
         late=pl.Series(late < LATE_USERS * in_order),
-        # Who has too few rows for a tenth gives one, by a lot that makes it a tenth in the mean.
+        # A user with too few rows for a tenth gives one at times: a tenth in the mean.
         whole=pl.col("len") * FRACTION >= 1,
         asked=pl.Series(drawn) < pl.col("len") * FRACTION,
     )
@@ -119,6 +128,15 @@ def recent_counts(source: Source, held: pl.DataFrame, train: Interactions) -> ND
     -------
     ndarray of float64, shape (n_items,)
         Counts; the half-life is a tenth of the time from the first event to the last.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> import recsys
+    >>> events = pl.DataFrame({"user": [1, 2, 3], "item": ["old", "old", "new"], "day": [0, 0, 10]})
+    >>> train = recsys.Interactions.read(events, user="user", item="item", time="day")
+    >>> recsys.data.recent_counts(events, events[:0], train).round(4).tolist()
+    [1.0, 0.002]
     """
     user, item, time = (str(train.columns[role]) for role in ("user", "item", "time"))
     frame = open_table(source, {"user": user, "item": item, "time": time})

@@ -56,6 +56,12 @@ def fetch(
         `name` is unfit.
     OSError
         If the cache cannot be written.
+
+    Examples
+    --------
+    >>> import recsys
+    >>> from recsys.datasets import fetch
+    >>> path = fetch("https://example.org/events.csv", "0" * 64, "events.csv")  # doctest: +SKIP
     """
     sha256 = _checked(url, sha256, name)
     target = (cache_folder() if folder is None else Path(folder)) / name

@@ -16,7 +16,7 @@ from sparsenum._system import replacing
 
 
 class PublicSet(NamedTuple):
-    """Where a public set is, what its archive must be, and which file in it holds the events."""
+    """The address of a public set, the checksum of its archive, and its file of events."""
 
     url: str
     sha256: str
@@ -72,6 +72,12 @@ def load(name: str, *, folder: str | os.PathLike[str] | None = None) -> pl.LazyF
         As `recsys.datasets.download.fetch`.
     ValueError
         If there is no set of that name, or the download has another checksum.
+
+    Examples
+    --------
+    >>> import recsys
+    >>> from recsys.datasets import load
+    >>> table = load("movielens-100k")  # doctest: +SKIP
     """
     public = PUBLIC[choice(name, "name", PUBLIC)]
     archive = fetch(public.url, public.sha256, public.url.rpartition("/")[2], folder=folder)

@@ -19,7 +19,7 @@ Ints = NDArray[np.int64]
 
 
 def shop(n_customers: int = 2000, n_products: int = 1500, *, seed: int = 0) -> pl.DataFrame:
-    """Draw a year of transactions of a shop: skewed, clustered by taste, and a little dirty.
+    """Return a year of synthetic transactions: skewed, clustered by taste, a little dirty.
 
     The products are spread over 12 departments; within one, the r-th most popular product has
     weight (r + 2)^-1. Each customer likes 2 or 3 departments, in Dirichlet(1) proportions, and
@@ -51,6 +51,12 @@ def shop(n_customers: int = 2000, n_products: int = 1500, *, seed: int = 0) -> p
     ------
     TypeError, ValueError
         If a number is not whole or too small.
+
+    Examples
+    --------
+    >>> from recsys.datasets import shop
+    >>> shop(seed=0).columns
+    ['customer', 'product', 'quantity', 'price', 'time']
     """
     n_customers = whole(n_customers, "n_customers", lower=1)
     n_products = whole(n_products, "n_products", lower=len(_DEPARTMENTS))

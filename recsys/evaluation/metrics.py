@@ -1,4 +1,4 @@
-"""How good top-k lists are: what they hit of what was held out, and what they show."""
+"""Metrics of top-k lists: held-out items hit, and items shown."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

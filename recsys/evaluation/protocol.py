@@ -21,7 +21,7 @@ from sparsenum.sparse.formats import CSR
 
 # Between the largest harmless drift of those public sets and the smallest harmful one.
 TOLERANCE = 0.05
-# A small set strays from chance by itself: what counts is beyond so many standard deviations.
+# A small set strays from chance by itself: only more standard deviations than this count.
 DEVIATIONS = 3.0
 _DRAWS = 20
 
@@ -30,7 +30,7 @@ Counts = NDArray[np.integer[Any]]
 
 @dataclass(frozen=True, slots=True)
 class DegreeProfile:
-    """How the items of a held-out set are spread over popular and rare ones.
+    """The distribution of a held-out set over popular and rare items.
 
     Attributes
     ----------
@@ -43,6 +43,14 @@ class DegreeProfile:
         Mean and standard deviation of the same for random parts of all pairs, of the same size.
     mean_log_degree : float
         Mean over the held-out pairs of the logarithm of 1 + the count of the item in training.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import recsys
+    >>> profile = recsys.evaluation.degree_profile(np.array([9, 5, 1]), np.array([3, 2, 0]))
+    >>> profile.pairs
+    5
     """
 
     pairs: int
@@ -53,12 +61,12 @@ class DegreeProfile:
 
     @property
     def drift(self) -> float:
-        """How far the correlation falls short of chance: 0 for a random hold-out."""
+        """Shortfall of the correlation against chance: 0 for a random hold-out."""
         return self.by_chance - self.correlation
 
 
 def degree_profile(train: Counts, held: Counts) -> DegreeProfile:
-    """Compare the counts of items in a held-out set with those in training.
+    """Return how the items of a held-out set are distributed over popular and rare ones.
 
     Parameters
     ----------
@@ -69,6 +77,13 @@ def degree_profile(train: Counts, held: Counts) -> DegreeProfile:
     -------
     DegreeProfile
         The same for the same counts. Cost O(n_items).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import recsys
+    >>> recsys.evaluation.degree_profile(np.array([9, 5, 1]), np.array([3, 2, 0])).pairs
+    5
     """
     pairs, everything = int(held.sum()), train + held
     share = pairs / max(int(everything.sum()), 1)
@@ -115,6 +130,17 @@ def warn_of_drift(
     -----
     ProtocolWarning
         If the drifts differ by more than 0.05 and by three standard deviations of chance.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> import recsys
+    >>> train = pl.DataFrame({"user": [1, 1, 2], "item": [1, 2, 1]})
+    >>> train = recsys.Interactions.read(train, user="user", item="item")
+    >>> held = pl.DataFrame({"user": [2], "item": [2]})
+    >>> valid, test = recsys.evaluation.warn_of_drift(train, held, held)  # alike: no warning
+    >>> valid == test
+    True
     """
     degrees = (train if isinstance(train, CSR) else train.matrix).column_counts
     ours = degree_profile(degrees, _counts(train, valid, "valid"))

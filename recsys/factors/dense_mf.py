@@ -33,10 +33,11 @@ def dense_mf(
     Examples
     --------
     >>> import polars as pl
+    >>> import recsys
     >>> table = pl.DataFrame({"user": [1, 2, 3], "item": [1, 1, 2]})
-    >>> train = Interactions.read(table, user="user", item="item")
-    >>> dense_mf(train, budget="10%").dim
-    39
+    >>> train = recsys.Interactions.read(table, user="user", item="item")
+    >>> recsys.dense_mf(train, budget="10%").dim
+    38
     """
     n_rows = train.n_users + train.n_items
     weights = parse_budget(budget, n_rows, dim)

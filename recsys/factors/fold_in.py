@@ -89,7 +89,7 @@ def make_room(tables: tuple[CSR, CSR], n_new: int) -> tuple[tuple[CSR, CSR], int
     if total < counts.size + n_new:
         raise ValueError(
             f"train must leave a weight for each user and item: got {n_new:,} new ones where the "
-            f"budget of {total:,} weights has room for {total - counts.size:,}; fit anew with a "
+            f"budget of {total:,} weights has room for {total - counts.size:,}; fit again with a "
             "larger budget"
         )
     share = min(total // (counts.size + n_new), dim)

@@ -17,7 +17,7 @@ from sparsenum.topology import aligned_start, cosine_fraction, random_start
 ALIGNED_DIM = 512  # wider tables start at random: aligning takes dim x dim matrices
 FIRST_LENGTH = 0.3  # of the rows of items that the first users are solved for
 ROW_POWER = 0.4  # weights of a row grow with this power of its events
-# Share of a row that is tried anew, in the first sweep, in the last that tries any, and when.
+# Share of a row that is exchanged in the first sweep, in the last that exchanges any, and when.
 GROWTH = {"start": 0.5, "end": 0.1, "stop": 0.85}
 TEMPERATURE, RATE, DECAY = 0.3, 0.03, 0.03  # of the polish
 FOLDING_SWEEPS = 2  # for new users: to find columns, and to find better ones

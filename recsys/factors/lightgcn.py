@@ -31,7 +31,7 @@ MAX_LAYERS = 16
 
 
 class LightGCN(SparseMF):
-    """Sparse tables whose rows are averaged over neighbours in the graph of users and items.
+    """LightGCN on sparse tables: rows are averaged over neighbours in the graph of users and items.
 
     Of the ego table E, rows of users over rows of items, only `budget` weights exist, and dynamic
     sparse learning [1]_ moves them about. Scores are products of rows of P E, where P is the mean
@@ -77,6 +77,19 @@ class LightGCN(SparseMF):
        Recommendation", WSDM 2024.
     .. [2] He et al., "LightGCN: Simplifying and Powering Graph Convolution Network for
        Recommendation", SIGIR 2020.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import polars as pl
+    >>> import recsys
+    >>> rng = np.random.default_rng(0)
+    >>> users, items = rng.integers(40, size=400), rng.integers(30, size=400)
+    >>> events = pl.DataFrame({"user": users, "item": items})
+    >>> train = recsys.Interactions.read(events, user="user", item="item")
+    >>> model = recsys.LightGCN(budget="20%", dim=16, epochs=1).fit(train)
+    >>> model.recommend([0], k=3).columns
+    ['user', 'item', 'score', 'rank']
     """
 
     name: ClassVar[str] = "dsl-lightgcn"
@@ -140,7 +153,7 @@ class LightGCN(SparseMF):
 
     @property
     def scorer(self) -> FactorScores:
-        """What gives scores: the ego table is propagated at the first use, and the result kept."""
+        """The scorer: the ego table is propagated at the first use, and the result kept."""
         kept: tuple[CSR, FactorScores] | None = getattr(self, "_served", None)
         if kept is None or kept[0] is not self.user_table_:
             graph = Graph.of(self.seen_, self._layers())
@@ -157,7 +170,7 @@ class LightGCN(SparseMF):
 
     def partial_fit(self, train: Interactions, *, epochs: int = 10) -> Self:
         """Refuse: new rows would change the graph for all others."""
-        raise ValueError("LightGCN cannot go on with new rows; fit it anew")
+        raise ValueError("LightGCN cannot go on with new rows; fit it again")
 
     def report(self) -> dict[str, Any]:
         """Return what `SparseMF.report` does of the ego table, and the size of what serves.

@@ -21,7 +21,7 @@ from sparsenum.sparse import CSR
 
 
 class SparseALS(Factored):
-    """Implicit least squares on two sparse tables, each row solved exactly under its budget.
+    """Alternating least squares on two sparse tables, each row solved exactly under its budget.
 
     With the target t_ui = (d_u d_i)^-1/2 for what was taken, of users and items with d events, and
     0 for all else, the loss is that of Hu, Koren and Volinsky [1]_: the sum over all pairs of
@@ -73,6 +73,19 @@ class SparseALS(Factored):
     ----------
     .. [1] Hu, Koren, Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM
        2008.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import polars as pl
+    >>> import recsys
+    >>> rng = np.random.default_rng(0)
+    >>> users, items = rng.integers(40, size=400), rng.integers(30, size=400)
+    >>> events = pl.DataFrame({"user": users, "item": items})
+    >>> train = recsys.Interactions.read(events, user="user", item="item")
+    >>> model = recsys.SparseALS(budget="20%", dim=16, epochs=2).fit(train)
+    >>> model.recommend([0], k=3).columns
+    ['user', 'item', 'score', 'rank']
     """
 
     name: ClassVar[str] = "sparse-als"

@@ -72,10 +72,10 @@ class SparseMF(Factored):
     weight_decay : float, default 0.03
         L2 penalty on the active weights of each sample.
     patience : int, optional
-        Stop after so many looks at the validation (about ten in all `epochs`) without a better
+        Stop after this many looks at the validation (about ten in all `epochs`) without a better
         NDCG, and keep the tables of the best look; they are held beside those in training.
     validation : float, optional
-        Share of `train` to hold back by lot for that, where fit is given no `valid`.
+        Share of `train` to hold back at random for that, where fit is given no `valid`.
     seed : int, default 0
         Same seed, same table, same machine: same model.
     device : {"cpu", "cuda"}, default "cpu"
@@ -102,6 +102,19 @@ class SparseMF(Factored):
     .. [2] Rendle, Freudenthaler, Gantner, Schmidt-Thieme, "BPR", UAI 2009.
     .. [3] Mao et al., "SimpleX: A Simple and Strong Baseline for Collaborative Filtering", CIKM
        2021.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import polars as pl
+    >>> import recsys
+    >>> rng = np.random.default_rng(0)
+    >>> users, items = rng.integers(40, size=400), rng.integers(30, size=400)
+    >>> events = pl.DataFrame({"user": users, "item": items})
+    >>> train = recsys.Interactions.read(events, user="user", item="item")
+    >>> model = recsys.SparseMF(budget="20%", dim=16, epochs=2).fit(train)
+    >>> {epoch["weights"] for epoch in model.history_}  # the budget, after every epoch
+    {224}
     """
 
     name: ClassVar[str] = "sparse-mf"

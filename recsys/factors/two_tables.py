@@ -36,7 +36,7 @@ class Factored(Recommender):
 
     @property
     def scorer(self) -> FactorScores:
-        """What gives scores for users by row number, and the best of them without all others."""
+        """The scorer of users by row number, which lists the best items without scoring all."""
         kept: FactorScores | None = self.__dict__.get("_scorer")
         if kept is None or kept.items is not self.item_table_:
             kept = FactorScores(self.user_table_, self.item_table_)

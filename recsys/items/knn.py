@@ -16,7 +16,7 @@ Likeness = Literal["cosine", "tversky"]
 
 
 class ItemKNN(Neighbours):
-    """Score an item by how like it is to what the user took, by the users that both share.
+    """Item neighbours: an item scores by its similarity to the items of the user's history.
 
     With c_i users of item i and c_ij of both (where weights differ, sums of their confidences
     squared, and of the products of both), the likeness is ``c_ij / (sqrt(c_i c_j) + shrink)``
@@ -38,6 +38,16 @@ class ItemKNN(Neighbours):
     References
     ----------
     .. [1] Deshpande, Karypis, "Item-based top-N recommendation algorithms", ACM TOIS 2004.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> import recsys
+    >>> bought = ["tea", "mug", "tea", "mug", "tea"]
+    >>> events = pl.DataFrame({"user": [1, 1, 2, 2, 3], "item": bought})
+    >>> train = recsys.Interactions.read(events, user="user", item="item")
+    >>> recsys.ItemKNN(neighbours=1).fit(train).recommend([3], k=1)["item"].to_list()
+    ['mug']
     """
 
     name: ClassVar[str] = "itemknn"

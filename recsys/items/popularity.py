@@ -12,12 +12,22 @@ from recsys.serving.recommender import Recommender
 
 
 class Popularity(Recommender):
-    """Recommend what most users have taken: the baseline nobody should lose to.
+    """Popularity: items are scored by their number of users, the same for everybody.
 
     Attributes
     ----------
     counts_ : ndarray of float32, shape (n_items,)
         Users who have taken each item.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> import recsys
+    >>> bought = ["tea", "mug", "tea", "pot", "tea"]
+    >>> events = pl.DataFrame({"user": [1, 1, 2, 2, 3], "item": bought})
+    >>> model = recsys.Popularity().fit(recsys.Interactions.read(events, user="user", item="item"))
+    >>> model.recommend([3], k=2)["item"].to_list()
+    ['mug', 'pot']
     """
 
     name: ClassVar[str] = "popularity"

@@ -19,7 +19,7 @@ HEAD = 4096  # most popular items whose products are held in a dense matrix: oth
 
 
 class SANSA(EASE):
-    """Score as EASE does, by a sparse factor of the inverse that EASE needs.
+    """SANSA: EASE's scores by a sparse factor of the inverse that EASE needs.
 
     With P = (X'X + reg I)^-1 near W'W, the weights of `EASE` are B_ij = -(W'W)_ij / (W'W)_jj,
     which may have many more entries than W, and a user's scores are two sparse products. This is
@@ -46,6 +46,18 @@ class SANSA(EASE):
        for Collaborative Filtering", RecSys 2023.
     .. [2] Kolotilina, Yeremin, "Factorized sparse approximate inverse preconditionings I", SIAM
        Journal on Matrix Analysis and Applications 1993.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import polars as pl
+    >>> import recsys
+    >>> rng = np.random.default_rng(0)
+    >>> users, items = rng.integers(40, size=400), rng.integers(30, size=400)
+    >>> events = pl.DataFrame({"user": users, "item": items})
+    >>> train = recsys.Interactions.read(events, user="user", item="item")
+    >>> recsys.SANSA(budget="50%").fit(train).recommend([0, 1], k=3).height
+    6
     """
 
     name: ClassVar[str] = "sansa"
@@ -100,7 +112,7 @@ class SANSA(EASE):
 
 
 def inverse_factor(X: CSR, reg: float, weights: int) -> CSR:
-    """Return K of no more than so many weights with K'K near (X'X + reg h I)^-1.
+    """Return K of at most `weights` weights with K'K near (X'X + reg h I)^-1.
 
     h is the mean of the diagonal of X'X. K is lower triangular: row i knows the columns before i
     whose products with column i are largest, and there K A K' has ones on its diagonal and the

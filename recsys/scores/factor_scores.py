@@ -19,7 +19,7 @@ STAGES = (
     2 * TILE,
     4 * TILE,
     16 * TILE,
-)  # where users are sorted anew by how far down they must look
+)  # where users are sorted again by how far down the list they must look
 
 
 class FactorScores:
@@ -258,5 +258,5 @@ def full_rows(table: NDArray[np.float32]) -> CSR:
 
 
 def slack(longest: int) -> np.float32:
-    """Return by how much rounding may lift a score of so many terms above the product of norms."""
+    """Return by how much rounding may lift a score of `terms` terms above the product of norms."""
     return np.float32(1 + (longest + 8) * 2.0**-22)

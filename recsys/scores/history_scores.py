@@ -46,7 +46,7 @@ class Factors:
 
 @dataclass(frozen=True)
 class ItemTables:
-    """What a model without parameters of users scores by; at least one of the two is there.
+    """The tables that a model without user parameters scores by; at least one is given.
 
     With d_u items in the history of user u, the score of item j is ``d_u^-1/2 sum_i W_ij``
     from the graph W, plus ``target_j (M sum_i d_u^-1/2 source_i V_i) . V_j`` from the factors,
@@ -86,7 +86,7 @@ class ItemTables:
         )
 
     def similarities(self, item: int) -> NDArray[np.float32]:
-        """Return how like one item each is: its score for who took that one item alone.
+        """Return the similarity of each item to one: its score for a history of that one item.
 
         So the graph counts as well as the factors, and both as they do in lists.
         """

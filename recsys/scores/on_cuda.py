@@ -110,7 +110,7 @@ class DeviceScores:
 
 
 def on_device(scores: Any, model: str) -> DeviceScores:
-    """Return what gives the same lists from a CUDA device."""
+    """Return a scorer that makes the same lists on a CUDA device."""
     if not isinstance(scores, FactorScores | HistoryScores):
         raise ValueError(
             f"device must be 'cpu' for {model}: got 'cuda', which ranks by tables of users or "

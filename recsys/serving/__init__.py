@@ -1,1 +1,1 @@
-"""What every fitted model can do: lists, reasons, newcomers, metrics."""
+"""Methods of fitted models: lists, reasons, newcomers, metrics."""

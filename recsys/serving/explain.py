@@ -37,7 +37,7 @@ class Explanation:
 
 
 def explain(model: Fitted, user: Any, item: Any) -> Explanation:
-    """Take the score of an item for a user apart."""
+    """Return the parts of the score of an item for a user."""
     who, what = known(model.known_users, [user], "user"), known(model.known_items, [item], "item")
     parts = _falling(model.contributions(int(who[0]), int(what[0])), "contribution")
     taken = model.seen_.indices[slice(*model.seen_.indptr[who[0] : who[0] + 2])]

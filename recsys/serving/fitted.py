@@ -43,7 +43,7 @@ class Fitted(Learned, Protocol):
         """The ids of the items and their numbers."""
 
     def scorer_on(self, device: str) -> Scores:
-        """Return what gives the scores that lists are made of, on the CPU or on a CUDA device."""
+        """Return the scorer that lists are made with, on the CPU or on a CUDA device."""
 
     def for_users(self, users: pl.Series, taken: CSR, touched: CSR | None = None) -> "Fitted":
         """Return the same model for other users, by what they took."""

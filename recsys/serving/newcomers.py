@@ -1,4 +1,4 @@
-"""Who and what came after the training: their ids and interactions in the model's numbering."""
+"""Users and items that came after the training, in the model's numbering."""
 
 import numpy as np
 import polars as pl

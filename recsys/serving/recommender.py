@@ -161,7 +161,7 @@ class Recommender(Servable):
         allow: Ids | None = None,
         deny: Ids | None = None,
     ) -> pl.DataFrame:
-        """Return the k best items for somebody who took these, known or not.
+        """Return the k best items for a history of items, whether or not its user is known.
 
         Parameters
         ----------
@@ -232,7 +232,7 @@ class Recommender(Servable):
         return explain.similar_items(self, item, k)
 
     def explain(self, user: Any, item: Any) -> explain.Explanation:
-        """Take the score of an item for a user apart.
+        """Return the parts of the score of an item for a user.
 
         Parameters
         ----------
@@ -263,7 +263,7 @@ class Recommender(Servable):
         valid: Source | None = None,
         device: Device = "cpu",
     ) -> dict[str, Any]:
-        """Return how well lists of k items do on held-out pairs.
+        """Return the metrics of lists of k items on held-out pairs.
 
         All but coverage are means over the users with held-out items. Pairs seen in training are
         neither recommended nor counted. Weights mean what they mean in training: what is not liked

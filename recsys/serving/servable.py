@@ -27,11 +27,11 @@ class Servable(Estimator):
 
     @property
     def scorer(self) -> Scores:
-        """What gives the scores that lists are made of; models with faster ways say so here."""
+        """The scorer that lists are made with; models with a faster one override it."""
         return self.scores
 
     def scorer_on(self, device: str) -> Scores:
-        """Return what gives the scores that lists are made of, on the CPU or on a CUDA device."""
+        """Return the scorer that lists are made with, on the CPU or on a CUDA device."""
         if not on_cuda(device):
             return self.scorer
         from recsys.scores.on_cuda import on_device  # which imports numba.cuda
@@ -115,9 +115,9 @@ class Servable(Estimator):
         return others
 
     def contributions(self, user: int, item: int) -> pl.DataFrame:
-        """Return parts that add up to a score, by row numbers; models that have such say so."""
+        """Return parts that add up to a score, by row numbers, for models that have such parts."""
         raise ValueError(f"{type(self).__name__} has no parts of a score to explain it by")
 
     def similarities(self, item: int) -> NDArray[np.float32]:
-        """Return how like one item each is, by number; models that know say so."""
+        """Return the similarity of each item to one, by number, for models that define it."""
         raise ValueError(f"{type(self).__name__} does not know which items are alike")

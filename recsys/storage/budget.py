@@ -35,6 +35,14 @@ def parse_budget(budget: int | str, n_rows: int, dim: int) -> int:
     ------
     ValueError
         If the budget cannot be read, or is too small or too large.
+
+    Examples
+    --------
+    >>> import recsys
+    >>> recsys.storage.parse_budget("10%", n_rows=100, dim=64)
+    640
+    >>> recsys.storage.parse_budget(500, n_rows=100, dim=64)
+    500
     """
     dense = n_rows * dim
 
@@ -52,7 +60,7 @@ def parse_budget(budget: int | str, n_rows: int, dim: int) -> int:
 
 
 def read_budget(budget: int | str, dense: int, bought: Callable[[int], int]) -> int:
-    """Return the weights a user means: a number, a share of `dense`, or what bytes buy."""
+    """Return the weights of a budget: a number, a share of `dense`, or what bytes buy."""
     match = _FORM.fullmatch(str(budget))
     if match is None or isinstance(budget, bool):
         raise ValueError(

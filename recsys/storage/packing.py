@@ -20,7 +20,7 @@ DROPPED = np.uint32(0xFF)
 
 @dataclass(frozen=True, slots=True)
 class Bytes:
-    """What a packed table costs in a file.
+    """The bytes of a packed table in a file, by part.
 
     Attributes
     ----------
@@ -152,7 +152,7 @@ def bytes_of(table: CSR, values: Values) -> Bytes:
 
 
 def weights_for(n_bytes: int, shape: tuple[int, int], values: Values) -> int:
-    """Return how many weights a table may have that costs at most so many bytes.
+    """Return how many weights a table of at most `size` bytes may have.
 
     Parameters
     ----------

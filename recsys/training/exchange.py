@@ -1,4 +1,4 @@
-"""One exchange of weights between two sparse tables: what goes, what comes, within what bounds."""
+"""One exchange of weights between two sparse tables, within the bounds of each row."""
 
 from typing import Any
 

@@ -125,7 +125,7 @@ class Kept:
 
 
 class Pull:
-    """How much each place wants to move, active or not: |gradient|, in blocks of rows.
+    """The absolute gradient at every place of the tables, active or not, in blocks of rows.
 
     It can be read as often as needed. Without a derivative no place is preferred.
     """

@@ -63,7 +63,7 @@ class Epoch:
 
 @dataclass(slots=True)
 class Training:
-    """Where a training stands between two epochs: all that those to come depend on.
+    """The state of a training between two epochs: all that later epochs depend on.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class Training:
     watches : list of Watch
         What has been explored of either table.
     rng : Generator
-        Draws all lots.
+        Source of all random choices.
     epoch : int
         Epochs done.
     derivative : CSR, optional
@@ -182,7 +182,7 @@ def first_tables(
     row_power: float,
     rng: np.random.Generator,
 ) -> Tables:
-    """Choose where the first weights are, and fill them at random."""
+    """Return the first tables: their patterns by the recipe, their values at random."""
     most = sum(matrix.shape) * dim
     first = weights + round(recipe.excess(0.0) * (most - weights))
     counts = share_rows(first, matrix, dim, row_power)
@@ -197,7 +197,7 @@ def first_tables(
 
 
 def allowed(weights: int, tables: Tables, recipe: Recipe, progress: float) -> int:
-    """Return how many weights a recipe has at some progress: the budget, but for pruning."""
+    """Return the weights of a recipe at some progress: the budget, except when pruning."""
     most = sum(math.prod(table.weights.shape) for table in tables)
     return weights + round(recipe.excess(progress) * (most - weights))
 

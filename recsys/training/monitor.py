@@ -75,7 +75,7 @@ class Monitor:
 
     @property
     def is_over(self) -> bool:
-        """Whether quality has not risen for as long as patience lasts."""
+        """True if quality has not risen for `patience` looks."""
         return self.patience is not None and self.looks_since_best >= self.patience
 
     def _compare(self, quality: float | None, tables: Pair) -> None:

@@ -1,4 +1,4 @@
-"""How a gradient moves a weight, and what is remembered of earlier ones."""
+"""Optimizers: how a gradient moves a weight, and the state that each weight carries."""
 
 from typing import NamedTuple
 

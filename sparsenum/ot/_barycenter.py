@@ -29,7 +29,7 @@ def barycenter(
     log: bool = False,
     warn: bool = True,
 ) -> Any:
-    r"""Return the entropic barycenter of histograms: the one that is cheapest to reach from all.
+    r"""Return the entropic barycenter of histograms: the one of least mean transport cost to all.
 
     .. math:: \min_{q, P_1, \dots, P_k \ge 0} \; \sum_k w_k \Bigl( \langle P_k, M \rangle
               + reg \sum_{ij} P_{k, ij} \log P_{k, ij} \Bigr)

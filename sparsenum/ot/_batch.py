@@ -170,7 +170,7 @@ def _regs(reg: ArrayLike | None, count: int) -> Vector:
 
 
 def _shortfall(solution: BatchSolution) -> str:
-    """Return what to tell about problems that missed their tolerance."""
+    """Return a warning about the problems that missed their tolerance, or None."""
     missed = ~solution.converged
     ends = Counter(solution.status[missed].tolist())
     return (

@@ -24,7 +24,7 @@ METHODS = {
     "sinkhorn": HASTENED,
     "sinkhorn_log": HASTENED,
     "sinkhorn_stabilized": HASTENED,
-    "sinkhorn_epsilon_scaling": "sns",  # annealed in reg, as this one is meant to be
+    "sinkhorn_epsilon_scaling": "sns",  # annealed in reg as well
     "greenkhorn": HASTENED,
 }
 PLAN_ONLY = ("sinkhorn_epsilon_scaling", "greenkhorn")  # which POT's sinkhorn2 refuses
@@ -189,7 +189,7 @@ def sinkhorn2(
 
 
 class _Solver:
-    """POT's keywords, translated once for however many problems."""
+    """POT's keywords, translated once for all problems of a call."""
 
     def __init__(
         self,

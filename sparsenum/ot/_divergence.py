@@ -33,6 +33,15 @@ class Divergence:
         ``ot.bregman.empirical_sinkhorn_divergence``, which cuts it off at zero.
     ab, aa, bb : Solution
         The three problems solved: between the samples, and of each with itself.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sparsenum import ot
+    >>> X = np.array([[0.0], [1.0]])
+    >>> result = ot.sinkhorn_divergence(X, X + 2.0, reg=0.5)
+    >>> round(float(result.value), 6)  # squared length of the shift
+    4.0
     """
 
     value: float
@@ -53,7 +62,7 @@ class Divergence:
 
     @property
     def status(self) -> Status:
-        """How the least accurate of the three ended."""
+        """Status of the least accurate of the three problems."""
         return self.worst.status
 
     @property
@@ -75,7 +84,7 @@ def sinkhorn_divergence(
     n_threads: int | None = None,
     time_limit: float | None = None,
 ) -> Divergence:
-    r"""Compare two samples by entropic transport, less what the entropy adds.
+    r"""Return the Sinkhorn divergence of two samples: transport without the bias of its entropy.
 
     .. math:: S(a, b) = OT(a, b) - \tfrac12 OT(a, a) - \tfrac12 OT(b, b)
 

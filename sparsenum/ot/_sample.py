@@ -171,7 +171,7 @@ def solve_sample(
 
 
 def sample_costs(X_a: Any, X_b: Any, metric: str | Callable[[Any, Any], float]) -> Any:
-    """Return the cost matrix of two samples, by scipy or POT where it is none of ours."""
+    """Return the cost matrix of two samples, by scipy or POT for metrics without a kernel here."""
     if is_traced(X_a, X_b):  # which hold no numbers to check yet
         return tensor_costs(X_a, X_b, metric)
     X, Y = _samples(X_a, X_b)

@@ -1,4 +1,4 @@
-"""The modern door: `solve` checks a problem, solves it and reports what was reached."""
+"""The function `solve`: check a problem, solve it and report the accuracy reached."""
 
 import warnings
 from typing import Any, Literal, cast

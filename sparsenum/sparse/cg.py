@@ -18,7 +18,7 @@ FLAT = 1e-14  # of the steepest curvature met: a direction in which A is zero bu
 
 @dataclass(frozen=True, slots=True)
 class CGResult:
-    """Where conjugate gradients stopped.
+    """The result of conjugate gradients.
 
     Attributes
     ----------
@@ -30,6 +30,14 @@ class CGResult:
         Products with A.
     converged : bool
         Whether the residual met the tolerance.
+
+    Examples
+    --------
+    >>> from sparsenum import sparse
+    >>> A = sparse.CSR.from_dense([[2.0, 1.0], [1.0, 3.0]])
+    >>> result = sparse.cg(A, [3.0, 4.0])
+    >>> result.converged, result.n_iter
+    (True, 2)
     """
 
     x: Vector
@@ -85,6 +93,13 @@ def cg(
     References
     ----------
     .. [1] Saad, "Iterative Methods for Sparse Linear Systems", 2nd ed., 2003, Algorithm 9.1.
+
+    Examples
+    --------
+    >>> from sparsenum import sparse
+    >>> A = sparse.CSR.from_dense([[2.0, 1.0], [1.0, 3.0]])
+    >>> sparse.cg(A, [3.0, 4.0]).x.round(6).tolist()
+    [1.0, 1.0]
     """
     if on_cuda_with(device, A=A, b=b, diagonal=diagonal):
         return _on_cuda(A, b, diagonal, rtol, max_iter)

@@ -47,6 +47,17 @@ class CSR:
         Value of each entry.
     shape : tuple of int
         Numbers of rows and columns, (n, m).
+
+    Examples
+    --------
+    >>> from sparsenum import sparse
+    >>> A = sparse.CSR.from_dense([[0.0, 2.0], [1.0, 0.0], [0.0, 0.0]])
+    >>> A.indptr.tolist(), A.indices.tolist(), A.data.tolist()
+    ([0, 1, 2, 2], [1, 0], [2.0, 1.0])
+    >>> A.row_counts.tolist()
+    [1, 1, 0]
+    >>> A.to_scipy().toarray().tolist()
+    [[0.0, 2.0], [1.0, 0.0], [0.0, 0.0]]
     """
 
     indptr: NDArray[np.uint64]
@@ -94,7 +105,7 @@ class CSR:
     def to(self, device: Device) -> CSR:
         """Return the matrix in the memory of a device ("cuda") or of the host ("cpu").
 
-        What is there already is not copied. With its arrays on a device a matrix is for the
+        Arrays already there are not copied. With its arrays on a device a matrix is for the
         functions that take ``device="cuda"``; its other methods want them on the host.
         """
         indptr, indices, data = moved(device, self.indptr, self.indices, self.data)
@@ -158,7 +169,7 @@ class CSR:
 
     @classmethod
     def from_scipy(cls, matrix: Any) -> CSR:
-        """Take over any scipy sparse matrix or array; duplicates are summed, columns sorted."""
+        """Return a scipy sparse matrix or array as a CSR; duplicates are summed, columns sorted."""
         matrix = matrix.tocsr(copy=True)
         matrix.sum_duplicates()
         data = matrix.data if matrix.data.dtype == np.float32 else matrix.data.astype(np.float64)
@@ -168,7 +179,7 @@ class CSR:
 
     @classmethod
     def from_dense(cls, A: Any, threshold: float = 0.0) -> CSR:
-        """Keep the entries of a dense matrix that exceed `threshold` in absolute value.
+        """Return the entries of a dense matrix that exceed `threshold` in absolute value.
 
         Parameters
         ----------
@@ -204,6 +215,15 @@ class ELL:
         Value of each entry; minus infinity in places that are not in use.
     n_cols : int
         Number of columns.
+
+    Examples
+    --------
+    >>> from sparsenum import sparse
+    >>> best = sparse.row_top_k([[0.3, 0.9, 0.5]], k=2)
+    >>> best.indices.tolist(), best.data.tolist()
+    ([[1, 2]], [[0.9, 0.5]])
+    >>> best.to_csr().to_dense().tolist()
+    [[0.0, 0.9, 0.5]]
     """
 
     indices: NDArray[np.uint32]

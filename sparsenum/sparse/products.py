@@ -39,6 +39,13 @@ def transpose(A: CSR, *, device: Device = "cpu") -> CSR:
     -------
     CSR, shape (m, n)
         The transpose, columns sorted. Cost O(n + m + nnz).
+
+    Examples
+    --------
+    >>> from sparsenum import sparse
+    >>> A = sparse.CSR.from_dense([[0.0, 2.0, 1.0]])
+    >>> sparse.transpose(A).to_dense().tolist()
+    [[0.0], [2.0], [1.0]]
     """
     if on_cuda_with(device, A=A):
         from sparsenum.sparse import on_cuda
@@ -75,6 +82,13 @@ def spmv(A: CSR, x: ArrayLike, *, device: Device = "cpu") -> Array:
     ------
     ValueError
         If the length of `x` is not the number of columns of `A`.
+
+    Examples
+    --------
+    >>> from sparsenum import sparse
+    >>> A = sparse.CSR.from_dense([[0.0, 2.0], [1.0, 0.0]])
+    >>> sparse.spmv(A, [1.0, 3.0]).tolist()
+    [6.0, 1.0]
     """
     if on_cuda_with(device, A=A, x=x):
         from sparsenum.sparse import on_cuda
@@ -111,6 +125,13 @@ def spmv_t(A: CSR, y: ArrayLike, *, device: Device = "cpu") -> Array:
     ------
     ValueError
         If the length of `y` is not the number of rows of `A`.
+
+    Examples
+    --------
+    >>> from sparsenum import sparse
+    >>> A = sparse.CSR.from_dense([[0.0, 2.0], [1.0, 0.0]])
+    >>> sparse.spmv_t(A, [1.0, 3.0]).tolist()
+    [3.0, 2.0]
     """
     if on_cuda_with(device, A=A, y=y):
         from sparsenum.sparse import on_cuda
@@ -147,6 +168,13 @@ def spmm(A: CSR, X: ArrayLike, *, device: Device = "cpu") -> Array:
     ------
     ValueError
         If `X` has not as many rows as `A` has columns.
+
+    Examples
+    --------
+    >>> from sparsenum import sparse
+    >>> A = sparse.CSR.from_dense([[0.0, 2.0], [1.0, 0.0]])
+    >>> sparse.spmm(A, [[1.0, 2.0], [3.0, 4.0]]).tolist()
+    [[6.0, 8.0], [1.0, 2.0]]
     """
     if on_cuda_with(device, A=A, X=X):
         from sparsenum.sparse import on_cuda
@@ -183,6 +211,14 @@ def rows_times_sparse(A: CSR, B: CSR, start: int, stop: int) -> Array:
     ------
     ValueError
         If the shapes do not fit or the range is not within `A`.
+
+    Examples
+    --------
+    >>> from sparsenum import sparse
+    >>> A = sparse.CSR.from_dense([[1.0, 0.0], [0.0, 2.0], [3.0, 0.0]])
+    >>> B = sparse.CSR.from_dense([[1.0, 1.0], [0.0, 1.0]])
+    >>> sparse.rows_times_sparse(A, B, 1, 3).tolist()
+    [[0.0, 2.0], [3.0, 3.0]]
     """
     if A.shape[1] != B.shape[0]:
         raise ValueError(f"B must have {A.shape[1]} rows to fit A: got shape {B.shape}")

@@ -62,6 +62,13 @@ def schur_cg(
     ------
     ValueError
         If the lengths do not fit.
+
+    Examples
+    --------
+    >>> from sparsenum import sparse
+    >>> Q = sparse.CSR.from_dense([[0.5, 0.5]])
+    >>> sparse.schur_cg(Q, [1.0, 1.0], [1.0, 0.0]).x.round(6).tolist()
+    [1.5, 0.5]
     """
     on_device = on_cuda_with(device, Q=Q, weight=weight, b=b)
     like = b
@@ -102,6 +109,13 @@ def schur_direct(Q: CSR, weight: ArrayLike, b: ArrayLike) -> Vector:
         If the lengths do not fit.
     numpy.linalg.LinAlgError
         If the matrix is singular even with the ridge.
+
+    Examples
+    --------
+    >>> from sparsenum import sparse
+    >>> Q = sparse.CSR.from_dense([[0.5, 0.5]])
+    >>> sparse.schur_direct(Q, [1.0, 1.0], [1.0, 0.0]).round(6).tolist()
+    [1.5, 0.5]
     """
     weight, b = _sides(Q, weight, b)
     scale = 1.0 / np.sqrt(weight)

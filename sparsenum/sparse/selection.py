@@ -18,7 +18,7 @@ def row_top_k(scores: ArrayLike, k: int, *, device: Device = "cpu") -> ELL:
     Parameters
     ----------
     scores : array_like, shape (n, m)
-        What to choose from.
+        Scores to choose from.
     k : int
         Places in each row, from 1 to m.
     device : {"cpu", "cuda"}, default "cpu"
@@ -27,13 +27,22 @@ def row_top_k(scores: ArrayLike, k: int, *, device: Device = "cpu") -> ELL:
     Returns
     -------
     ELL
-        Columns and scores of the winners, shape (n, k). Cost O(n m) plus O(k) for each score that
+        Columns and scores of the k largest, shape (n, k). Cost O(n m) plus O(k) for each score that
         enters a list, about k log(m / k) of them in a row in random order.
 
     Raises
     ------
     ValueError
         If `k` is below 1 or above the number of columns.
+
+    Examples
+    --------
+    >>> from sparsenum import sparse
+    >>> best = sparse.row_top_k([[0.3, 0.9, 0.5], [0.2, 0.1, 0.2]], k=2)
+    >>> best.indices.tolist()
+    [[1, 2], [0, 2]]
+    >>> best.data.tolist()
+    [[0.9, 0.5], [0.2, 0.2]]
     """
     if on_cuda_with(device, scores=scores):
         from sparsenum.sparse import on_cuda

@@ -1,4 +1,4 @@
-"""Which entries of a sparse table exist: budgets, starts, prune and grow, schedules."""
+"""Topologies of sparse tables: budgets, first entries, prune and grow, schedules."""
 
 from sparsenum.topology.budget import allocate, best_densities, share_tables
 from sparsenum.topology.recipe import (
@@ -7,7 +7,8 @@ from sparsenum.topology.recipe import (
     cubic_excess,
     linear_fraction,
 )
-from sparsenum.topology.rewire import Rewiring, no_preference, prune, rewire, stack
+from sparsenum.topology.rewire import no_preference, prune, rewire
+from sparsenum.topology.rewiring import Rewiring, stack
 from sparsenum.topology.score import magnitude, protect_rows, row_share, signed_rank, taylor
 from sparsenum.topology.start import aligned_start, random_start, strongest
 

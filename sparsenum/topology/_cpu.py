@@ -1,4 +1,4 @@
-"""Kernels that choose which entries of a sparse table exist."""
+"""Kernels that choose the entries of a sparse table."""
 
 import numpy as np
 

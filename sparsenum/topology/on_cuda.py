@@ -18,7 +18,7 @@ SHARE = 2 if device.SIMULATED else 1024  # of a list, that a warp goes through
 
 
 def spared(table: CSR, score: Array, quota: NDArray[np.int64], by_row: bool) -> Array:
-    """Return a truth for each entry that is not among the weakest, of its row or of all."""
+    """Return a mask of the entries that are not among the weakest of their row or of the table."""
     kept = device.empty(table.nnz, np.uint8)
     if by_row:
         grid = device.per_row(quota.size)
@@ -67,7 +67,7 @@ def left(table: CSR, kept: Array) -> Pattern:
 
 
 def merged(old: Pattern, born_starts: Array, born: Array) -> Pattern:
-    """Return the pattern of what is left and what is born."""
+    """Return the pattern of the kept and the newborn entries."""
     kept_indptr, kept, kept_source = old
     indptr, nnz = device.empty(kept_indptr.size, np.uint64), kept.size + born.size
     indices, source = device.empty(nnz, kept.dtype), device.empty(nnz, kept_source.dtype)
@@ -78,7 +78,7 @@ def merged(old: Pattern, born_starts: Array, born: Array) -> Pattern:
 
 
 def free_blocks(table: CSR, kept: Array, blocks: Blocks, seed: np.uint64) -> Blocks:
-    """Yield the blocks on the device, what is kept ruled out and lots drawn among zeros."""
+    """Yield the blocks on the device, kept entries ruled out, ties among zeros broken at random."""
     for first, block in blocks:
         scores = device.to_device(block)
         grid = device.per_row(len(block))

@@ -33,6 +33,14 @@ def cosine_fraction(
     ----------
     .. [1] Wang et al., "Dynamic Sparse Learning", WSDM 2024 (start 0.5, end 0.005, stop 1).
     .. [2] Evci et al., "Rigging the Lottery", ICML 2020, section 3 (start 0.3, stop 0.75).
+
+    Examples
+    --------
+    >>> from sparsenum import topology
+    >>> round(topology.cosine_fraction(0.0), 4), round(topology.cosine_fraction(0.5), 4)
+    (0.5, 0.2525)
+    >>> topology.cosine_fraction(1.0)
+    0.0
     """
     if progress >= stop:
         return 0.0
@@ -57,6 +65,12 @@ def linear_fraction(
     -------
     float
         The fraction of entries to exchange now.
+
+    Examples
+    --------
+    >>> from sparsenum import topology
+    >>> topology.linear_fraction(0.0), topology.linear_fraction(0.5), topology.linear_fraction(1.0)
+    (0.5, 0.25, 0.0)
     """
     return start + (end - start) * progress / stop if progress < stop else 0.0
 
@@ -82,6 +96,12 @@ def constant_fraction(progress: float, *, start: float = 0.3, stop: float = 1.0)
     ----------
     .. [1] Mocanu et al., "Scalable training of artificial neural networks with adaptive sparse
        connectivity", Nature Communications 2018 (0.3 after each epoch).
+
+    Examples
+    --------
+    >>> from sparsenum import topology
+    >>> topology.constant_fraction(0.5), topology.constant_fraction(1.0)
+    (0.3, 0.0)
     """
     return start if progress < stop else 0.0
 
@@ -106,13 +126,19 @@ def cubic_excess(progress: float, *, stop: float = 1.0) -> float:
     References
     ----------
     .. [1] Zhu, Gupta, "To prune, or not to prune", 2017, equation 1.
+
+    Examples
+    --------
+    >>> from sparsenum import topology
+    >>> topology.cubic_excess(0.0), topology.cubic_excess(0.5), topology.cubic_excess(1.0)
+    (1.0, 0.125, 0.0)
     """
     return (1.0 - progress / stop) ** 3 if progress < stop else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A share that falls as training goes on, and is zero in the end.
+    """A share of entries that falls to zero as training goes on.
 
     Attributes
     ----------
@@ -122,6 +148,13 @@ class Schedule:
         The share at the beginning, from 0 to 1.
     stop : float
         Progress of the training, above 0 and up to 1, from which on it is zero.
+
+    Examples
+    --------
+    >>> import recsys
+    >>> schedule = recsys.Schedule("cosine", start=0.3)
+    >>> schedule(0.0), schedule(1.0)
+    (0.3, 0.0)
     """
 
     kind: Literal["never", "constant", "linear", "cosine", "cubic"] = "never"
@@ -129,7 +162,7 @@ class Schedule:
     stop: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse what is no schedule."""
+        """Raise unless the numbers make a schedule."""
         choice(self.kind, "kind", ("never", "constant", "linear", "cosine", "cubic"))
         object.__setattr__(self, "start", share(self.start, "start"))
         object.__setattr__(self, "stop", share(self.stop, "stop"))
@@ -152,7 +185,7 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One way to choose the active weights.
+    """A recipe of dynamic sparse training: how the active weights are chosen.
 
     Attributes
     ----------
@@ -172,6 +205,19 @@ class Recipe:
         Within what the number of weights stays: each row, each table, or both together.
     floor : float
         Weights that pruning leaves to every row, as a share of the mean.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import polars as pl
+    >>> import recsys
+    >>> rng = np.random.default_rng(0)
+    >>> users, items = rng.integers(40, size=400), rng.integers(30, size=400)
+    >>> events = pl.DataFrame({"user": users, "item": items})
+    >>> train = recsys.Interactions.read(events, user="user", item="item")
+    >>> exchange = recsys.Schedule("cosine", start=0.3)
+    >>> recipe = recsys.Recipe(fraction=exchange, drop="set", grow="random")
+    >>> model = recsys.SparseMF(budget="20%", dim=16, epochs=2, recipe=recipe).fit(train)
     """
 
     fraction: Schedule = Schedule()
@@ -183,7 +229,7 @@ class Recipe:
     floor: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse what is no recipe."""
+        """Raise unless the choices make a recipe."""
         for name in ("fraction", "excess"):
             value = getattr(self, name)
             if not isinstance(value, Schedule):
@@ -200,7 +246,7 @@ class Recipe:
         object.__setattr__(self, "floor", share(self.floor, "floor"))
 
     def fields(self) -> dict[str, Any]:
-        """Return all of it as texts and numbers, for a file."""
+        """Return the fields as text and numbers, for a file."""
         return asdict(self)
 
     @classmethod

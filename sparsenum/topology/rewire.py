@@ -1,75 +1,20 @@
 """Prune and grow: which entries of a sparse table exist from now on."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparsenum._check import whole
-from sparsenum._device import Device, host, in_kind, lives_on_cuda, moved, on_cuda_with, operand
+from sparsenum._device import Device, host, lives_on_cuda, moved, on_cuda_with, operand
 from sparsenum.sparse import CSR
 from sparsenum.sparse.formats import row_starts
 from sparsenum.topology import _cpu
+from sparsenum.topology.rewiring import Rewiring
 from sparsenum.topology.score import spared
 
 Blocks = Iterable[tuple[int, NDArray[np.floating[Any]]]]
-
-
-@dataclass(frozen=True, slots=True)
-class Rewiring:
-    """A new pattern, and where in the old one each entry came from.
-
-    Attributes
-    ----------
-    indptr, indices : ndarray
-        The new pattern, columns sorted within rows.
-    source : ndarray of int32, or of int64 if the old pattern takes it, shape (nnz,)
-        Position of each entry in the old pattern; -1 for a newborn.
-    """
-
-    indptr: NDArray[np.uint64]
-    indices: NDArray[np.unsignedinteger[Any]]
-    source: NDArray[np.signedinteger[Any]]
-
-    @property
-    def n_grown(self) -> int:
-        """Number of newborn entries."""
-        return int((host(self.source) < 0).sum())
-
-    def to(self, device: Device) -> "Rewiring":
-        """Return it in the memory of a device ("cuda") or of the host ("cpu")."""
-        return Rewiring(*moved(device, self.indptr, self.indices, self.source))
-
-    def carry(self, state: NDArray[Any], newborn: float = 0.0) -> NDArray[Any]:
-        """Move one number per entry (weight, optimizer state) along; newborns start fresh.
-
-        What is moved is where `state` is: on a CUDA device too.
-        """
-        if lives_on_cuda(state) or lives_on_cuda(self.source):
-            from sparsenum.topology import on_cuda as device
-
-            source, old = moved("cuda", self.source, state)
-            new: NDArray[Any] = in_kind(device.carried(source, old, newborn), state)
-            return new
-        fresh = np.full(self.source.size, newborn, state.dtype)
-        _cpu.carry(self.source, state, fresh)
-        return fresh
-
-    def split(self, rows: int, entries: int) -> tuple["Rewiring", "Rewiring"]:
-        """Take two stacked tables apart: `rows` and old `entries` of the upper one."""
-        at = int(self.indptr[rows])
-        indptr, below = self.indptr[rows:], self.source[at:]
-        if lives_on_cuda(self.source):
-            from sparsenum.topology.on_cuda import shifted
-
-            lower = shifted(indptr, at), self.indices[at:], shifted(below, entries)
-        else:
-            source = np.where(below < 0, below, below - below.dtype.type(entries))
-            lower = indptr - self.indptr[rows], self.indices[at:], source
-        upper = self.indptr[: rows + 1], self.indices[:at], self.source[:at]
-        return Rewiring(*upper), Rewiring(*lower)
 
 
 def rewire(
@@ -99,7 +44,7 @@ def rewire(
         entry is, not negative. Blocks are scratch and are overwritten; the scores of the table
         never need to exist at once.
     rng : numpy.random.Generator
-        Draws the lots.
+        Breaks ties among scores of zero.
     device : {"cpu", "cuda"}, default "cpu"
         Where to compute; the pattern is the same, to the bit, and is where `table` is. Blocks of
         scores may be on a CUDA device or on the host.
@@ -118,6 +63,16 @@ def rewire(
     References
     ----------
     .. [1] Wang et al., "Dynamic Sparse Learning", WSDM 2024, section 3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sparsenum import sparse, topology
+    >>> table = sparse.CSR.from_dense([[0.1, 5.0, 0.0], [2.0, 0.0, 3.0]])
+    >>> gradient = [(0, np.array([[0.0, 0.0, 0.0], [0.0, 9.0, 0.0]]))]
+    >>> new = topology.rewire(table, abs(table.data), 1, gradient, rng=np.random.default_rng(0))
+    >>> new.n_grown, new.indptr.tolist(), new.indices.tolist()
+    (1, [0, 1, 4], [1, 0, 1, 2])
     """
     quota, by_row = _quota(table, keep_score, n_exchange, "n_exchange")
     blocks = _in_order(table.shape, grow_scores, device)
@@ -163,6 +118,14 @@ def prune(
     ------
     ValueError
         If more is to be dropped than there is.
+
+    Examples
+    --------
+    >>> from sparsenum import sparse, topology
+    >>> table = sparse.CSR.from_dense([[-3.0, 1.0], [0.5, 0.0]])
+    >>> new = topology.prune(table, topology.magnitude(table), 1)
+    >>> new.carry(table.data).tolist()
+    [-3.0, 1.0]
     """
     quota, by_row = _quota(table, keep_score, n_drop, "n_drop")
     if on_cuda_with(device, table=table, keep_score=keep_score):
@@ -176,38 +139,8 @@ def prune(
     return _merged(table, keep, np.zeros(table.shape[0] + 1, np.int64), nothing)
 
 
-def stack(upper: CSR, lower: CSR) -> CSR:
-    """Put one table on top of another, so that entries may move between them.
-
-    Parameters
-    ----------
-    upper, lower : CSR, shapes (n, d) and (m, d)
-        The tables, with columns of one type.
-
-    Returns
-    -------
-    CSR, shape (n + m, d)
-        Both; `Rewiring.split` takes them apart again.
-
-    Raises
-    ------
-    ValueError
-        If the tables have different numbers of columns.
-    """
-    if upper.shape[1] != lower.shape[1]:
-        raise ValueError(
-            f"lower must have {upper.shape[1]} columns like upper: got {lower.shape[1]}"
-        )
-    return CSR(
-        np.concatenate([upper.indptr, lower.indptr[1:] + upper.indptr[-1]]),
-        np.concatenate([upper.indices, lower.indices]),
-        np.concatenate([upper.data, lower.data]),
-        (upper.shape[0] + lower.shape[0], upper.shape[1]),
-    )
-
-
 def no_preference(shape: tuple[int, int], rows: int = 1024) -> Iterator[tuple[int, Any]]:
-    """Yield blocks of zeros to grow by: every free place is as good, and lots are drawn.
+    """Yield blocks of zero scores to grow by: every free place is equally likely.
 
     Parameters
     ----------
@@ -220,6 +153,12 @@ def no_preference(shape: tuple[int, int], rows: int = 1024) -> Iterator[tuple[in
     -------
     iterator of (int, ndarray of float32)
         First row and scores of each block, for `rewire`.
+
+    Examples
+    --------
+    >>> from sparsenum import topology
+    >>> [(first, block.shape) for first, block in topology.no_preference((3, 2))]
+    [(0, (3, 2))]
     """
     for first in range(0, shape[0], rows):
         yield first, np.zeros((min(rows, shape[0] - first), shape[1]), np.float32)

@@ -1,4 +1,4 @@
-"""What an entry is worth: the scores by which the weakest are dropped."""
+"""Scores of entries, by which the weakest are dropped."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -25,6 +25,12 @@ def magnitude(table: CSR) -> Scores:
     -------
     ndarray, shape (nnz,)
         The scores.
+
+    Examples
+    --------
+    >>> from sparsenum import sparse, topology
+    >>> topology.magnitude(sparse.CSR.from_dense([[-3.0, 0.0], [0.5, 1.0]])).tolist()
+    [3.0, 0.5, 1.0]
     """
     scores: Scores = np.abs(table.data)
     return scores
@@ -52,6 +58,12 @@ def signed_rank(table: CSR, *, by_row: bool = False) -> Scores:
     ----------
     .. [1] Mocanu et al., "Scalable training of artificial neural networks with adaptive sparse
        connectivity", Nature Communications 2018.
+
+    Examples
+    --------
+    >>> from sparsenum import sparse, topology
+    >>> topology.signed_rank(sparse.CSR.from_dense([[3.0, 1.0], [-5.0, -0.1]])).tolist()
+    [1.0, 0.5, 1.0, 0.5]
     """
     side = (table.data > 0).astype(np.int64)
     if by_row:
@@ -79,6 +91,12 @@ def row_share(table: CSR) -> Scores:
     -------
     ndarray of float64, shape (nnz,)
         The scores, from 0 to 1; 0 in a row of zeros.
+
+    Examples
+    --------
+    >>> from sparsenum import sparse, topology
+    >>> topology.row_share(sparse.CSR.from_dense([[3.0, -4.0], [0.0, 0.1]])).round(6).tolist()
+    [0.6, 0.8, 1.0]
     """
     rows = table.rows
     squares = table.data.astype(np.float64) ** 2
@@ -110,6 +128,14 @@ def taylor(table: CSR, gradient: Iterable[tuple[int, Scores]]) -> Scores:
     ----------
     .. [1] Molchanov et al., "Pruning convolutional neural networks for resource efficient
        inference", ICLR 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sparsenum import sparse, topology
+    >>> table = sparse.CSR.from_dense([[3.0, 1.0]])
+    >>> topology.taylor(table, [(0, np.array([[0.1, -2.0]]))]).tolist()
+    [0.30000000000000004, 2.0]
     """
     scores: Scores = np.abs(table.data)
     starts = table.indptr.view(np.int64)
@@ -121,7 +147,7 @@ def taylor(table: CSR, gradient: Iterable[tuple[int, Scores]]) -> Scores:
 
 
 def protect_rows(table: CSR, scores: Scores, floor: int) -> Scores:
-    """Put the `floor` best entries of each row beyond every other, so that no row is emptied.
+    """Return scores that are infinite at the `floor` best entries of each row.
 
     Parameters
     ----------
@@ -136,6 +162,13 @@ def protect_rows(table: CSR, scores: Scores, floor: int) -> Scores:
     -------
     ndarray, shape (nnz,)
         The scores, infinite where protected; ties protect the later entry.
+
+    Examples
+    --------
+    >>> from sparsenum import sparse, topology
+    >>> table = sparse.CSR.from_dense([[-3.0, 1.0], [0.5, 0.0]])
+    >>> topology.protect_rows(table, topology.magnitude(table), floor=1).tolist()
+    [inf, 1.0, inf]
     """
     quota = np.maximum(table.row_counts - whole(floor, "floor"), 0)
     protected = spared(scores, table.indptr, quota)

@@ -46,6 +46,14 @@ def random_start(
     ------
     ValueError
         If a count is negative or above `n_cols`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sparsenum import topology
+    >>> table = topology.random_start([1, 2], 4, rng=np.random.default_rng(0))
+    >>> table.row_counts.tolist(), table.shape
+    ([1, 2], (2, 4))
     """
     indptr = _checked_starts(counts, n_cols, index_dtype)
     indices = np.empty(int(indptr[-1]), index_dtype)
@@ -64,7 +72,7 @@ def aligned_start(
     value: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
     index_dtype: Any = np.uint32,
 ) -> tuple[CSR, CSR]:
-    """Return two tables U, V whose entries lie where U V' can best follow a matrix.
+    """Return two sparse tables U, V whose supports let U V' follow a matrix best.
 
     Rows that share no column score exactly zero, however they are trained; a random start leaves
     it to luck. Here U and V are found by a randomised range finder [1]_ of the matrix, normalised
@@ -106,6 +114,16 @@ def aligned_start(
     ----------
     .. [1] Halko, Martinsson, Tropp, "Finding structure with randomness", SIAM Review 2011,
        algorithm 4.4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sparsenum import sparse, topology
+    >>> taken = sparse.CSR.from_dense([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    >>> rng = np.random.default_rng(0)
+    >>> U, V = topology.aligned_start(taken, [1, 1, 1], [1, 1, 1], 2, rng=rng)
+    >>> (abs(U.to_dense() @ V.to_dense().T) > 0).astype(int).tolist()
+    [[1, 1, 0], [1, 1, 0], [0, 0, 1]]
     """
     sides = [_checked_starts(counts, n_cols, index_dtype) for counts in (row_counts, column_counts)]
     for starts, n, name in zip(sides, matrix.shape, ("row_counts", "column_counts"), strict=True):
@@ -128,7 +146,7 @@ def strongest(
     *,
     index_dtype: Any = np.uint32,
 ) -> CSR:
-    """Return the entries of largest absolute value of each row of a table that comes in blocks.
+    """Return the largest entries, by absolute value, of each row of a table given in blocks.
 
     Parameters
     ----------
@@ -150,6 +168,14 @@ def strongest(
     ------
     ValueError
         If a count is negative or above `n_cols`, or the blocks do not have as many rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sparsenum import topology
+    >>> block = np.array([[0.1, -3.0, 2.0], [1.0, 0.0, 0.5]], np.float32)
+    >>> topology.strongest([block], [2, 1], 3).to_dense().tolist()
+    [[0.0, -3.0, 2.0], [1.0, 0.0, 0.0]]
     """
     indptr = _checked_starts(row_counts, n_cols, index_dtype)
     indices = np.empty(int(indptr[-1]), index_dtype)

@@ -26,7 +26,7 @@ def cost_matrix(M: ArrayLike) -> Matrix:
 
 
 def refuse_cost(lowest: float) -> None:
-    """Raise if the least cost is not a number that a plan can be made for."""
+    """Raise unless the least cost is finite."""
     if not np.isfinite(lowest):
         fact = (
             "NaN" if np.isnan(lowest) else "a row of infinity" if lowest > 0 else "minus infinity"
@@ -35,7 +35,7 @@ def refuse_cost(lowest: float) -> None:
 
 
 def masses(x: ArrayLike | None, name: str, length: int) -> Vector:
-    """Return masses for one side of a problem: checked, uniform if there are none."""
+    """Return the checked masses of one side of a problem, uniform if none are given."""
     if x is None or np.size(x) == 0:
         return np.full(length, 1.0 / length)
     mass = real_array(x, name, 1).copy()  # a result is a value
@@ -95,7 +95,7 @@ def shared_mass(a: Vector, b: Vector) -> float:
 
 
 def value_type(reg_type: str) -> RegType:
-    """Return the name of a convention for the value, in whatever case it was written."""
+    """Return the lower-case name of a convention for the value."""
     name = str(reg_type).lower()
     if name not in REG_TYPES:
         raise NotImplementedError(

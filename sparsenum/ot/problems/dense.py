@@ -20,7 +20,7 @@ Matrix = NDArray[np.float32] | NDArray[np.float64]  # a cost as the caller holds
 
 
 class Iterate(NamedTuple):
-    """Potentials whose plan has exact rows, and how far its columns are off.
+    """Potentials whose plan has exact row sums, and the error of its column sums.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Iterate(NamedTuple):
 
 
 class Masses(Protocol):
-    """What all problems have, whatever their cost looks like."""
+    """Masses and reg, which all problems have, in whatever form their cost comes."""
 
     @property
     def a(self) -> Vector:
@@ -73,7 +73,7 @@ class Problem:
     n_threads: int = 1
 
     def at(self, reg: float) -> Problem:
-        """Return the same problem with another strength of the entropy."""
+        """Return the same problem at another reg."""
         return Problem(self.M, self.a, self.b, reg, self.n_threads)
 
     def iterate(self, g: Vector) -> Iterate:

@@ -1,4 +1,4 @@
-"""Whether any plan exists that avoids the forbidden pairs of a cost matrix."""
+"""Feasibility: the test for a plan that avoids the forbidden pairs of a cost matrix."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ SLACK = 1e-6  # share of the mass that rounding to units may seem to lose
 
 
 def is_feasible(problem: Problem) -> bool:
-    """Return whether the finite costs can carry all the mass, by a maximum flow.
+    """Return whether the pairs of finite cost can carry all the mass, by a maximum flow.
 
     Asked only after a solve failed, because most costs have no infinite entry and the answer costs
     a flow problem on all finite ones.

@@ -31,7 +31,7 @@ Costs = Callable[[Places, Places], Matrix]  # of some rows and columns
 
 @dataclass(frozen=True, slots=True)
 class Reduction:
-    """How the caller's problem relates to the canonical one: which rows and columns, and mass.
+    """The relation of the caller's problem to the canonical one: its rows, columns and total mass.
 
     Attributes
     ----------
@@ -146,7 +146,7 @@ class Reduction:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every row and column of the caller's has mass, in the caller's order."""
+        """True if every row and column of the caller has mass, in the caller's order."""
         return all(
             np.array_equal(x, np.arange(n)) for x, n in zip(self.sides, self.shape, strict=True)
         )
@@ -158,7 +158,7 @@ class Reduction:
         return out
 
     def inner(self, X: Matrix) -> Matrix:
-        """Return the part of a matrix of the caller's that the canonical problem has."""
+        """Return the rows and columns of a caller's matrix that the canonical problem keeps."""
         return X if self.is_whole else X[np.ix_(*self.sides)]
 
     def outer(self, X: Matrix) -> Matrix:
@@ -184,7 +184,7 @@ def counting(mass: Vector, power: float = 1.0) -> Places:
 
 
 def forbidding(M: Any, reg: Any) -> Any:
-    """Return a cost with infinity where that is meant; itself, where there is no such thing."""
+    """Return a cost with infinity on forbidden pairs; the cost itself if no pair is forbidden."""
     if M.max() <= SENTINEL:
         return M
     meant = np.maximum(SENTINEL, BEYOND * reg) < M
@@ -207,7 +207,7 @@ def refuse_closed(cost: Matrix, sides: tuple[Places, Places], rho: tuple[float, 
 
 
 def start_of(potentials: tuple[ArrayLike, ArrayLike] | None, reduction: Reduction) -> Vector:
-    """Return the start of g; f follows from it, since rows are exact at every iterate."""
+    """Return the first g; f follows from g, since rows are exact at every iterate."""
     if potentials is None:
         return np.zeros(reduction.columns.size)
     if len(potentials) != 2:

@@ -28,7 +28,7 @@ class Pattern(Protocol):
 
     @property
     def indptr(self) -> NDArray[np.uint64]:
-        """Where each row begins."""
+        """Offset of each row in `indices`."""
 
     @property
     def indices(self) -> NDArray[np.unsignedinteger[Any]]:
@@ -98,7 +98,7 @@ class Restricted:
 
 
 def narrow(support: CSR | Pattern, f: Vector, g: Vector, width: float) -> CSR | Pattern:
-    """Return the entries of a support with M - f - g < width; itself, where most are."""
+    """Return the entries of a support with M - f - g < width; the support itself if most remain."""
     if not isinstance(support, CSR):
         return support.narrow(f, g, width)
     indptr = np.zeros_like(support.indptr)
@@ -113,7 +113,7 @@ def narrow(support: CSR | Pattern, f: Vector, g: Vector, width: float) -> CSR | 
 
 
 def is_full(support: CSR | Pattern) -> bool:
-    """Return whether no row and no column is empty."""
+    """Return whether every row and every column has an entry."""
     return bool(support.row_counts.min() > 0 and bare_columns(support).size == 0)
 
 

@@ -49,7 +49,7 @@ def attempt(
     unbalanced: float | tuple[float, float] | None = None,
     unbalanced_type: str = "KL",
 ) -> Solution:
-    """Do what `solve` does, but leave the warning to the caller: filters are not thread-safe."""
+    """Return the solution of `solve` without its warning: filters are not thread-safe."""
     if method != HASTENED:
         method = choice("auto" if method is None else method, "method", MAX_ITER)
     kind = value_type(reg_type)
@@ -93,7 +93,7 @@ def attempt(
 
 
 def feasible(solution: Solution) -> Solution:
-    """Return a solution, unless it failed because there is none."""
+    """Return a solution; raise if it failed because no feasible plan exists."""
     problem = cast(Problem, solution._optimum.problem)
     if solution.status in ("max_iter", "stalled", "precision") and not is_feasible(problem):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The verdict on a solve: both marginals are computed afresh before it is called converged."""
+"""The verdict on a solve: both marginals are recomputed before it is called converged."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ def certify(
     reg_type: RegType = "KL",
     costs: Costs | None = None,
 ) -> Solution:
-    """Recompute both marginals and build the result on them."""
+    """Return the result of a solve, with both marginals recomputed from its potentials."""
     if not (np.isfinite(f).all() and np.isfinite(g).all()):
         raise ValueError(
             f"M and reg must be of sizes that float64 can bring together: got potentials that are "
@@ -87,7 +87,7 @@ def off(rows: Vector, columns: Vector, a: Vector, b: Vector) -> float:
 
 
 def verdict(error: float, f: Vector, g: Vector, reg: float, monitor: Monitor) -> Status:
-    """Return how a solve ended, now that the error of its potentials is known."""
+    """Return the status of a solve, given the error of its potentials."""
     if error <= monitor.tol:
         return "converged"
     status = monitor.status
@@ -101,7 +101,7 @@ def verdict(error: float, f: Vector, g: Vector, reg: float, monitor: Monitor) ->
 
 
 def shortfall(solution: Solution) -> str:
-    """Return what to tell about a solution that missed its tolerance."""
+    """Return a warning about a solution that missed its tolerance."""
     remedy = {
         "max_iter": "raise max_iter or reg",
         "time_limit": "raise time_limit or reg",

@@ -1,4 +1,4 @@
-"""How a solution moves with its data: derivatives from the optimality conditions.
+"""Derivatives of a solution with respect to its data, from the optimality conditions.
 
 No iterate is kept and none is differentiated. The value needs nothing beyond the solution; the
 plan and the potentials take one more solve with the matrix of Newton's method.
@@ -103,7 +103,7 @@ def _total(optimum: Optimum, f: Vector, g: Vector) -> float:
 
 
 def linear_gradient(optimum: Optimum, plan: Matrix) -> Gradient:
-    """Return the derivatives of the transport cost <P, M>, which the plan's own are part of."""
+    """Return the derivatives of the transport cost <P, M>, those through the plan included."""
     level, _ = _levelled(optimum)
     moved = pullback(optimum, level, None, None)
     reduction = optimum.reduction
@@ -171,7 +171,7 @@ def _levelled(optimum: Optimum) -> tuple[Matrix, tuple[Vector, Vector]]:
 
 
 def _one_sided(optimum: Optimum, plan_bar: Matrix, da: Vector, db: Vector) -> None:
-    """Fill in the derivatives where there is no mass: what a first bit of it would change.
+    """Fill in the one-sided derivatives at rows and columns of no mass.
 
     It would spread as the soft minimum weighs the other side, and displace as much there.
     """

@@ -1,4 +1,4 @@
-"""The way of `solve` on a CUDA device: from the caller's cost, wherever it is, to a result."""
+"""The steps of `solve` on a CUDA device, from the caller's cost to a result."""
 
 from typing import Any
 
@@ -73,7 +73,7 @@ def _without_outliers(
 
 
 def device_cost(M: Any) -> Any:
-    """Return a cost on the device: where it is, if it is there already."""
+    """Return a cost on the device, without a copy if it is there already."""
     cost = operand(M, "M", 2, *TYPES)
     if 0 in cost.shape:
         raise ValueError(f"M must have rows and columns: got shape {cost.shape}")

@@ -1,4 +1,4 @@
-"""The plan as a linear operator, dense or sparse: what derivatives need of it."""
+"""The plan as a linear operator, dense or sparse, for the derivatives."""
 
 from dataclasses import dataclass
 from typing import Protocol, cast
@@ -13,7 +13,7 @@ from sparsenum.sparse import CSR, cg, schur_cg, schur_direct, spmv, spmv_t
 
 SPARSE = 0.25  # share of entries below which the plan is worth being taken as a sparse matrix
 LEFT_OUT = 1e-12  # share of the mass that a sparse plan may leave out: no derivative shows it
-RTOL, MAX_ITER = 1e-10, 300  # beyond so many products a factorisation is cheaper
+RTOL, MAX_ITER = 1e-10, 300  # beyond 300 products a factorisation is cheaper
 
 
 class PlanOperator(Protocol):
@@ -100,7 +100,7 @@ class DensePlan:
 
 @dataclass(frozen=True, slots=True)
 class SparsePlan:
-    """A plan without the entries that no derivative would show."""
+    """A plan without entries too small to change a derivative."""
 
     P: CSR
 

@@ -1,4 +1,4 @@
-"""What a solver returns: potentials first, the plan when somebody asks for it."""
+"""The result of a solver: potentials first, the plan computed at first access."""
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -72,6 +72,17 @@ class Solution:
         ``tol``, ``method``, ``sinkhorn`` (sweeps, and row updates on the way into a level); but
         for method "sinkhorn" also ``newton``, ``refused`` and ``cg`` (products in all); and where
         there were supports ``scans`` (of the cost) and ``support`` (entries of the largest).
+
+    Examples
+    --------
+    >>> from sparsenum import ot
+    >>> result = ot.solve([[0.0, 1.0], [1.0, 0.0]], reg=0.5)
+    >>> result.plan.round(4).tolist()
+    [[0.4404, 0.0596], [0.0596, 0.4404]]
+    >>> result.status, result.converged
+    ('converged', True)
+    >>> result.gradient().M.round(4).tolist()  # the derivative of the value is the plan
+    [[0.4404, 0.0596], [0.0596, 0.4404]]
     """
 
     value: float
@@ -160,7 +171,7 @@ class Solution:
 
     @property
     def citation(self) -> str:
-        """What to cite for this result."""
+        """The paper to cite for this result."""
         return CITATION
 
     @property

@@ -1,4 +1,4 @@
-"""Unbalanced transport for the door `solve`: what its penalties mean, and what it reports."""
+"""Unbalanced transport for `solve`: the meaning of its penalties, and its result."""
 
 import math
 from dataclasses import replace
@@ -25,7 +25,7 @@ MOST = math.log(float(np.finfo(np.float64).max)) - 1.0
 
 
 def penalties(unbalanced: Any, unbalanced_type: str) -> Penalties | None:
-    """Return the strengths of the two penalties, or None if both marginals are to be exact."""
+    """Return the strengths of the two penalties, or None if both marginals are constraints."""
     if str(unbalanced_type).upper() != "KL":
         raise NotImplementedError(
             f"unbalanced_type must be 'KL': got {unbalanced_type!r}, which is not part of this "
@@ -56,7 +56,7 @@ def relaxed_solution(
     n_threads: int,
     reg_type: RegType,
 ) -> Solution:
-    """Solve a checked problem with penalties, and report on the whole plan.
+    """Return the solution of a checked problem with penalties, judged on the whole plan.
 
     The entropy is the divergence from ab' of a problem whose cost has reg log(ab') added.
     """

@@ -15,7 +15,7 @@ __all__ = ["assess", "plans"]
 
 @kernel
 def assess(M, a, b, reg, f, g, sums):
-    """Recompute the plans of a stack, and write what their sums say into sums (B, 5).
+    """Recompute the plans of a stack, and write their errors and values into sums (B, 5).
 
     Error of both marginals, total of P, <P, M>, sum P log P, and sum P log (a b').
     """

@@ -299,7 +299,7 @@ def solve_small(C, a, inverse, b, spread, goal, most, psi, phi, P, c, W, v, x, s
 
 @part
 def with_mass(mass, places):
-    """Write where there is mass; return in how many places there is."""
+    """Write the indices that have mass; return how many there are."""
     lane, count = thread() % LANES, 0
     for start in range(0, mass.size, LANES):
         i = start + lane

@@ -27,7 +27,7 @@ GROUP = 4  # rows that a warp works on at once, for it to wait for memory less o
 
 @formula
 def thread():
-    """Return the thread's number in its block, in words that say it is not negative.
+    """Return the thread's number in its block, as an unsigned number.
 
     The compiler then leaves out what an index from the end of an array would need.
     """

@@ -31,7 +31,7 @@ def to_host(x: Any) -> Any:
 
 
 class DevicePasses:
-    """What is computed on all problems of a stack at once, on the device.
+    """Passes over all problems of a stack at once, on the device.
 
     Attributes
     ----------
@@ -83,7 +83,7 @@ class DevicePasses:
         sweeps[:], steps[:] = counts.copy_to_host().T
 
     def assess(self, f: Vector, g: Vector, sums: NDArray[np.float64]) -> None:
-        """Write what the sums of each plan say."""
+        """Write the errors and values that follow from the sums of each plan."""
         out = device.empty(sums.shape)
         potentials = device.to_device(f), device.to_device(g)
         _cuda_passes.assess[self._blocks](self.M, *self._sides, self._reg, *potentials, out)
@@ -98,7 +98,7 @@ class DevicePasses:
         return P if self.in_kind else P.copy_to_host()
 
     def _room(self) -> tuple[Array, ...]:
-        """Return what the blocks in flight work in, as `solve_stack` wants it."""
+        """Return the workspace of the resident blocks, as `solve_stack` takes it."""
         blocks, (n, m) = self._blocks[0], self.M.shape[1:]
         N, K = max(n, m), min(n, m)
         rows, columns = K + _cuda.GROUP - 1, K + 2
@@ -110,5 +110,5 @@ class DevicePasses:
 
 
 def _blocks_at_once() -> int:
-    """Return how many blocks the device holds, for more would only want more room."""
+    """Return how many blocks the device holds at once; more would only need more memory."""
     return int(device.MOST_BLOCKS if device.SIMULATED else device.in_step(_cuda.solve_stack)[0])

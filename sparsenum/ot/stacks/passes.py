@@ -16,7 +16,7 @@ PASSES = 16  # what a solve costs at least, in passes over its matrix: it sizes 
 
 
 class Passes(Protocol):
-    """What is computed on all problems of a stack at once, wherever the costs are."""
+    """Passes over all problems of a stack at once, on the host or on a device."""
 
     M: Any
     offsets: Offsets | None  # what was taken off the rows and columns of the costs
@@ -28,7 +28,7 @@ class Passes(Protocol):
         """Return all costs on the host."""
 
     def sound(self) -> NDArray[np.bool_]:
-        """Return which costs `solve` would take."""
+        """Return a truth for each cost: whether `solve` would accept it."""
 
     def level(self) -> None:
         """Take offsets off the rows and columns of costs where potentials would lose digits."""
@@ -39,7 +39,7 @@ class Passes(Protocol):
         """Solve all problems as far as kernels do; write potentials and counts."""
 
     def assess(self, f: Vector, g: Vector, sums: NDArray[np.float64]) -> None:
-        """Write what the sums of each plan say."""
+        """Write the errors and values that follow from the sums of each plan."""
 
     def plans(self, f: Vector, g: Vector, mass: Vector) -> Any:
         """Return the plans, each times its mass."""
@@ -107,7 +107,7 @@ class HostPasses:
         by_rows(work, (len(f), PASSES * self.M[0].size), self.threads)
 
     def assess(self, f: Vector, g: Vector, sums: NDArray[np.float64]) -> None:
-        """Write what the sums of each plan say."""
+        """Write the errors and values that follow from the sums of each plan."""
         arrays = *self.problems, f, g, sums
 
         def work(block: slice) -> None:

@@ -1,4 +1,4 @@
-"""What `solve_batch` returns: potentials, values and errors of a stack of problems."""
+"""The result of `solve_batch`: potentials, values and errors of a stack of problems."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -46,6 +46,15 @@ class BatchSolution:
     log : dict
         ``tol``, ``newton`` (steps for each problem) and ``single``: indices of the problems that
         were solved one by one, as by `solve`, because they are large or hard.
+
+    Examples
+    --------
+    >>> from sparsenum import ot
+    >>> stack = ot.solve_batch([[[0.0, 1.0], [1.0, 0.0]], [[0.0, 2.0], [2.0, 0.0]]], 0.5)
+    >>> len(stack), stack.converged.tolist()
+    (2, [True, True])
+    >>> stack[1].plan.round(4).tolist()
+    [[0.491, 0.009], [0.009, 0.491]]
     """
 
     potentials: tuple[NDArray[np.float64], NDArray[np.float64]]

@@ -61,7 +61,7 @@ class Stack:
         return self.a, self.b * (self.mass / self.b.sum(axis=1))[:, None]
 
     def refuse_the_unsound(self) -> None:
-        """Raise for the first problem that `solve` would refuse, with what it says."""
+        """Raise the error of `solve` for the first problem that `solve` would refuse."""
         with np.errstate(all="ignore"):
             totals = self.mass, self.b.sum(axis=1)
             sound = self.passes.sound() & (self.reg > 0) & np.isfinite(self.reg)
@@ -72,7 +72,7 @@ class Stack:
             self.solve_single(int(k))
 
     def solve(self) -> None:
-        """Solve all problems: small ones by one kernel, what is left one by one."""
+        """Solve all problems: small ones by one kernel, the others one by one."""
         self.passes.level()
         potentials = self.f, self.g
         left = np.arange(len(self.f))

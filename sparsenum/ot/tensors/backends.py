@@ -13,7 +13,7 @@ from sparsenum._device import lives_on_cuda, on_cuda
 
 
 class NumbaArrays:
-    """What is needed of POT's backends, for numba's own arrays on a device, which POT has none for.
+    """The part of a POT backend that is needed here, for numba's own device arrays.
 
     Numbers come back as floats, and nothing is differentiable.
     """

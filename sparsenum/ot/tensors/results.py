@@ -212,7 +212,7 @@ class TensorSolution:
 
     @property
     def citation(self) -> str:
-        """What to cite for this result."""
+        """The paper to cite for this result."""
         citation: str = self.solution.citation
         return citation
 

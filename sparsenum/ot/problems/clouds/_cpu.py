@@ -24,7 +24,7 @@ __all__ = [
 
 @formula
 def part(x, y, squared):
-    """Return what one coordinate adds to the cost."""
+    """Return the part of the cost that one coordinate contributes."""
     return (x - y) ** 2 if squared else abs(x - y)
 
 

@@ -1,4 +1,4 @@
-"""Pairs of points as a support that holds no costs: only who meets whom."""
+"""Pairs of points as a support without costs: a sparsity pattern alone."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -57,7 +57,7 @@ class Pairs:
         return CSR(self.indptr, self.indices, out, self.shape)
 
     def narrow(self, f: Vector, g: Vector, width: float) -> "Pairs":
-        """Return the pairs with cost - f - g < width; itself, where that is all."""
+        """Return the pairs with cost - f - g < width; the same object if all remain."""
         x = self.X, self.Y, f, g, self.squared, width, self.indptr, self.indices
         indptr = np.zeros_like(self.indptr)
         _cpu.count_closer(*x, indptr)

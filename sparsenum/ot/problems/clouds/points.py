@@ -1,4 +1,4 @@
-"""Transport between point clouds without a cost matrix: costs are computed where they matter."""
+"""Transport between point clouds without a cost matrix: costs are computed for the pairs in use."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -43,7 +43,7 @@ class PointProblem:
 
     @property
     def squared(self) -> bool:
-        """Whether the cost is the squared Euclidean distance."""
+        """True if the cost is the squared Euclidean distance."""
         return self.metric == "sqeuclidean"
 
     def row_costs(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
