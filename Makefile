@@ -16,8 +16,9 @@ WORKERS ?= 2
 SINGLE := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 PYTEST = env $(SINGLE) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 # What another processor, BLAS, numpy or Python could change: numbers, and files of models.
-PORTABLE := tests/transport tests/matrices tests/topology tests/recommenders tests/serving \
-  tests/tables/test_storage.py tests/test_system.py
+PORTABLE := tests/matrices tests/topology tests/test_system.py tests/tables/test_storage.py \
+  tests/recommenders/test_equal_bits.py tests/transport/test_ot_kernels.py \
+  tests/transport/test_ot_solve.py tests/transport/test_ot_batch.py
 SET ?= test
 NEWEST ?= $(shell for python in python3.15 python3.14 python3.13 \
   $$(ls -d $$HOME/.pyenv/versions/3.1[3-9]*/bin/python 2>/dev/null | sort -rV); do \
