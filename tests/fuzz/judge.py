@@ -16,7 +16,7 @@ from fuzz.judge_transport import complaints
 from fuzz.soundness import FLAWED, SOUND, soundness
 from fuzz.table_answers import TABLE_ANSWERS
 from sparsenum import ot
-from sparsenum.errors import ConvergenceWarning, DeviceError, ProtocolWarning
+from sparsenum.errors import ConvergenceWarning, DeviceError, ProtocolWarning, RuleWarning
 
 RIGHT, HONEST, REFUSED = "right", "honest", "refused"
 WRONG, BARE, HANG, LEAKED = "SILENT WRONG", "BARE EXCEPTION", "HANG", "LEAKED WARNING"
@@ -48,7 +48,7 @@ def judge(case: Case) -> Verdict:
     """Call a door, and judge what it does."""
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("error")
-        for ours in (ConvergenceWarning, ProtocolWarning):
+        for ours in (ConvergenceWarning, ProtocolWarning, RuleWarning):
             warnings.simplefilter("always", ours)
         try:
             found = (ANSWERS | TABLE_ANSWERS)[case.door](case)

@@ -34,43 +34,56 @@ def complaints(case, found):
     yield from JUDGES[case.door](case, found)
 
 
-def counts(weight):
-    """Return whether a weight is a number above zero that float32 can hold."""
-    return LEAST < weight <= LARGEST
+def is_number(weight):
+    """Return whether float32 can hold a weight without making it nothing."""
+    return weight == 0 or LEAST < abs(weight) <= LARGEST
 
 
 # Reading.
 
 MERGE = {  # the (time, row, weight) of a pair
-    "sum": lambda several: sum(weight for *_, weight in several),
+    "sum": lambda several: total([weight for *_, weight in several]),
     "max": lambda several: max(weight for *_, weight in several),
     "last": lambda several: max(several)[2],
     "error": lambda several: several[0][2],
 }
 
 
-def expected_read(case):
-    """Return the pairs, and why each other row is not among them; None where it must be refused."""
+def total(weights):
+    """Return a sum, nothing where what is left of it is rounding."""
+    left = math.fsum(weights)
+    return left if abs(left) > 1e-12 * math.fsum(map(abs, weights)) else 0.0
+
+
+def merged(case):
+    """Return the weight of each pair, and how many rows are not among them, and why."""
     events, account = defaultdict(list), Counter()
     for row, user, item, weight, time in rows_of(case):
         if user is None or item is None:
             account["null_ids"] += 1
-        elif not counts(weight):
+        elif not is_number(weight):
             account["bad_weights"] += 1
         elif time is None:
             account["null_times"] += 1
         else:
             events[user, item].append((time, row, weight))
     policy = case.get("duplicates", "sum")
-    account["duplicates"] = sum(len(several) - 1 for several in events.values())
-    if not events or (policy == "error" and account["duplicates"]):
-        return None, account
-    if case.get("bad_rows") == "error" and sum(account.values()) > account["duplicates"]:
-        return None, account
     pairs = {pair: MERGE[policy](several) for pair, several in events.items()}
-    if any(weight > LARGEST for weight in pairs.values()):
+    account["duplicates"] = sum(len(several) - 1 for several in events.values())
+    account["touched"] = sum(weight <= 0 for weight in pairs.values())
+    return pairs, account
+
+
+def expected_read(case):
+    """Return the pairs that are liked, and the account; None where it must be refused."""
+    pairs, account = merged(case)
+    bad = sum(account[name] for name in ("null_ids", "bad_weights", "null_times"))
+    if case.get("duplicates") == "error" and account["duplicates"]:
         return None, account
-    kept = without_rare(pairs, case.get("min_user", 1), case.get("min_item", 1))
+    if (case.get("bad_rows") == "error" and bad) or max(pairs.values(), default=0) > LARGEST:
+        return None, account
+    liked = {pair: weight for pair, weight in pairs.items() if weight > 0}
+    kept = without_rare(liked, case.get("min_user", 1), case.get("min_item", 1))
     return kept or None, account
 
 
@@ -198,7 +211,7 @@ def wrong_held_out(case, found):
 
 
 def wrong_recommender(case, found):
-    taken = taken_items(case)
+    taken, touched = taken_items(case), taken_items(case, liked=False)
     users, items = found["users"], found["items"]
     scores = dict(zip(users, found["scores"].astype(float), strict=True))
     if not np.isfinite(found["scores"]).all():
@@ -207,8 +220,8 @@ def wrong_recommender(case, found):
     if found["everybody"] != found["again"]:
         yield "file: a model that was read back makes other lists"
     k = min(int(case.get("k")), len(items))
-    yield from wrong_lists(found["everybody"], users, scores, items, taken, k, set())
-    yield from wrong_metrics(case, found, taken, k)
+    yield from wrong_lists(found["everybody"], users, scores, items, touched, k, set())
+    yield from wrong_metrics(case, found, touched, k)
     if case.get("model") == "Popularity":
         takers = Counter(item for several in taken.values() for item in several)
         if found["scores"][0].tolist() != [takers[item] for item in items]:
@@ -217,18 +230,18 @@ def wrong_recommender(case, found):
     barred = set(items) - allowed | set(map(int, case.get("deny", np.empty(0))))
     known = [int(code) for code in case.get("asked") if int(code) in scores]
     mine = [row for row in found["lists"] if row[0] in scores]
-    shown = taken if case.get("exclude_seen") else {}
+    shown = touched if case.get("exclude_seen") else {}
     yield from wrong_lists(mine, known, scores, items, shown, int(case.get("k")), barred)
     strange = [row for row in found["lists"] if row[0] not in scores]
     if any(row[1] in barred for row in strange):
         yield "rules: a denied item is recommended to a stranger"
 
 
-def taken_items(case):
-    """Return the items of each user that count as taken."""
+def taken_items(case, *, liked=True):
+    """Return the items that each user liked, or all that were touched."""
     taken = defaultdict(set)
-    for _, user, item, weight, _ in rows_of(case):
-        if user is not None and item is not None and counts(weight):
+    for (user, item), weight in merged(case)[0].items():
+        if weight > 0 or not liked:
             taken[user].add(item)
     return taken
 
@@ -260,11 +273,15 @@ def wrong_lists(rows, users, scores, items, taken, k, barred):
             yield f"best: better items than {names} are left for user {user}"
 
 
-def wrong_metrics(case, found, taken, k):
+def wrong_metrics(case, found, touched, k):
     """The metrics are those of the lists, by their definitions."""
     held = defaultdict(set)
     for user, item in zip(case.get("test_users"), case.get("test_items"), strict=True):
-        if int(user) in taken and int(item) in found["items"] and int(item) not in taken[int(user)]:
+        if (
+            int(user) in found["users"]
+            and int(item) in found["items"]
+            and int(item) not in touched[int(user)]
+        ):
             held[int(user)].add(int(item))
     lists = defaultdict(list)
     for user, item, _, _ in found["everybody"]:
