@@ -372,7 +372,9 @@ def test_what_a_device_cannot_do_is_told(table, monkeypatch, tmp_path, capsys):
     assert "--device does not go with --model dsl-lightgcn" in capsys.readouterr().err
     small = ["--model", "dsl-mf", "--dim", "2", "--budget", "100%", "--epochs", "1"]
     assert main([*train, *small, "--device", "cuda"]) == 0
-    assert main(["evaluate", str(out), str(events), "--k", "1", "--device", "cuda"]) == 0
+    held = tmp_path / "held.csv"
+    pl.DataFrame({"user": [1, 2], "item": [3, 1]}).write_csv(held)
+    assert main(["evaluate", str(out), str(held), "--k", "1", "--device", "cuda"]) == 0
     lists = tmp_path / "lists.csv"
     use = ["recommend", str(out), "--k", "1", "--device", "cuda", "--out", str(lists)]
     assert main(use) == 0
