@@ -179,7 +179,8 @@ def grid_sums(x, y, parts):
         "f8[:,::1], f8[::1]"
         for f in FLOATS
         for i in INDICES
-    )
+    ),
+    per_processor=1,  # its sums take more registers than two blocks could have
 )
 def cg(indptr, indices, data, inverse, b, rtol, max_iter, x, work, parts, out):
     """Solve A x = b from zero by CG, preconditioned by a diagonal, all blocks in step.
