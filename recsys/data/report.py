@@ -11,7 +11,7 @@ Policy = Literal["sum", "last", "max", "error"]
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the weights and times of a table mean: the same in training and in every test.
+    """The reading of the weights and times of a table: the same in training and in every test.
 
     Attributes
     ----------

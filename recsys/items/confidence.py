@@ -1,4 +1,4 @@
-"""How sure a weight makes of a like: twice the user's mean counts for more, ten times not ten."""
+"""The confidence that a weight gives a like: it grows with the logarithm of the weight."""
 
 import numpy as np
 

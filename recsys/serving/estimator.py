@@ -1,4 +1,4 @@
-"""What every model is: parameters, what it has learned of whom, and its file."""
+"""The base of every model: its parameters, the ids it was trained on, and its file."""
 
 import inspect
 import os
@@ -137,7 +137,7 @@ class Estimator(ABC):
 
     @property
     def hidden(self) -> CSR:
-        """What is not recommended to each user: what was taken, and what was met and not liked."""
+        """The items hidden from each user: those taken, and those met and not liked."""
         seen, touched = self.seen_, self.touched_
         saved.require_histories(self)
         if touched is None or not touched.nnz:

@@ -1,4 +1,4 @@
-"""What serving asks of a fitted model."""
+"""The protocol of a fitted model, as serving needs it."""
 
 from typing import Any, ClassVar, Protocol
 
@@ -13,7 +13,7 @@ from sparsenum.sparse import CSR
 
 
 class Learned(Protocol):
-    """What a model has learned from: ids, and what its users have taken."""
+    """The data that a model has learned from: ids, and the items its users have taken."""
 
     users_: pl.Series
     items_: pl.Series
@@ -32,7 +32,7 @@ class Fitted(Learned, Protocol):
 
     @property
     def hidden(self) -> CSR:
-        """What is not recommended to each user: what was taken, and what was met and not liked."""
+        """The items hidden from each user: those taken, and those met and not liked."""
 
     @property
     def known_users(self) -> Vocabulary:

@@ -32,7 +32,7 @@ _RULED = 1024  # users with rules of their own whose rules are spelled out at a 
 
 @dataclass(frozen=True)
 class Request:
-    """What lists are wanted: their length, what they may hold, and where they are made.
+    """A request for lists: their length, the items they may hold, and the device that makes them.
 
     Attributes
     ----------
