@@ -17,7 +17,7 @@ SINGLE := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 PYTEST = env $(SINGLE) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 # What another processor, BLAS, numpy or Python could change: numbers, and files of models.
 PORTABLE := tests/matrices tests/topology tests/test_system.py tests/tables/test_storage.py \
-  tests/recommenders/test_equal_bits.py tests/transport/test_ot_kernels.py \
+  tests/recommenders/test_equal_bits.py tests/solvers/test_ot_kernels.py \
   tests/transport/test_ot_solve.py tests/transport/test_ot_batch.py
 SET ?= test
 NEWEST ?= $(shell for python in python3.15 python3.14 python3.13 \
@@ -109,11 +109,11 @@ endif
 
 # The tests that `make test` skips where torch is missing.
 test-torch: $(VENV)/torch.stamp
-	$(BIN)/python -m pytest tests/transport/test_ot_tensors.py tests/transport/test_ot_second_order.py
+	$(BIN)/python -m pytest tests/derivatives/test_ot_tensors.py tests/derivatives/test_ot_second_order.py
 
 # The tests that `make test` skips where jax is missing.
 test-jax: $(VENV)/jax.stamp
-	$(BIN)/python -m pytest tests/transport/test_ot_jax.py
+	$(BIN)/python -m pytest tests/derivatives/test_ot_jax.py
 
 # The CUDA kernels for real chips, on any machine; `pytest --gpu` runs them where there is one.
 test-cuda-compile: $(VENV)/cuda.stamp
