@@ -12,14 +12,8 @@ from sparsenum import ConvergenceWarning, ot
 from sparsenum.ot.problems.dense import Problem, gather
 from sparsenum.ot.problems.support import Restricted
 from sparsenum.ot.solvers.annealing import barycenter as algorithm
-from sparsenum.ot.solvers.annealing.barycenter import (
-    COARSE,
-    ROOM,
-    Agreement,
-    Descent,
-    direction,
-    newton_step,
-)
+from sparsenum.ot.solvers.annealing.barycenter import Agreement, direction, newton_step
+from sparsenum.ot.solvers.annealing.descent import COARSE, ROOM, Descent
 from sparsenum.ot.solvers.monitor import Monitor
 from sparsenum.ot.solvers.newton import Pace
 
@@ -60,7 +54,7 @@ def agreement(reg=0.1, k=3, n=10, m=8, seed=0):
         every = np.full(rows, np.inf), np.full(m, np.inf)
         everything = gather(M, np.zeros(rows), np.zeros(m), *every)
         parts.append(Restricted(everything, a, np.ones(m), reg))
-    view = Agreement(parts, weights, reg)
+    view = Agreement([], parts, weights, reg, 1e-12)
     return view, view.balanced(0.1 * rng.normal(size=(k, m)))
 
 
@@ -269,8 +263,8 @@ def test_slope_of_the_dual_is_minus_the_columns():
 def test_a_cut_keeps_what_has_a_share():
     A, M = bumps(40, 2, background=1e-6), line(40)
     problems = [Problem(M, np.ascontiguousarray(a), np.ones(40), 1e-2) for a in A.T]
-    descent = Descent(problems, np.array([0.5, 0.5]), Monitor(1e-9, 100))
-    descent.begin(0.05)
+    view = Agreement.whole(problems, np.array([0.5, 0.5]), 0.05, 1e-13)
+    descent = Descent(view, view.point(np.zeros((2, 40))), Monitor(1e-9, 100), 4.0)
     before = descent.at.g
     descent.cut(1e-2, 5.0)
     for p, part, g in zip(problems, descent.view.parts, before, strict=True):
@@ -279,7 +273,7 @@ def test_a_cut_keeps_what_has_a_share():
         share = np.maximum(P / p.a[:, None], P / plan.column_sums)
         costs = part.support.to_dense()
         np.testing.assert_array_equal(costs[M > 0] > 0, (share > np.exp(-5.0))[M > 0])
-    assert 0 < descent.density < 1
+    assert 0 < descent.view.density < 1
 
 
 def test_a_step_that_leads_nowhere_is_refused(monkeypatch):

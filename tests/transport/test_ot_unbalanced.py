@@ -13,16 +13,10 @@ from scipy.spatial.distance import cdist
 
 from sparsenum import ConvergenceWarning, ot
 from sparsenum.ot.problems import _cpu_support
-from sparsenum.ot.problems.dense import gather
+from sparsenum.ot.problems.dense import Problem, gather
 from sparsenum.ot.solvers.annealing import unbalanced as algorithm
-from sparsenum.ot.solvers.annealing.unbalanced import (
-    COARSE,
-    ROOM,
-    Descent,
-    Relaxed,
-    direction,
-    newton_step,
-)
+from sparsenum.ot.solvers.annealing.descent import COARSE, ROOM, Descent
+from sparsenum.ot.solvers.annealing.unbalanced import Relaxed, direction, newton_step
 from sparsenum.ot.solvers.newton import Pace
 
 INF = np.inf
@@ -50,7 +44,7 @@ def hard_problem(kind, n, seed=0):
 def view_of(M, a, b, reg, rho):
     n, m = M.shape
     everything = gather(M, np.zeros(n), np.zeros(m), np.full(n, INF), np.full(m, INF))
-    return Relaxed(everything, a, b, reg, *rho)
+    return Relaxed(Problem(M, a, b, reg), everything, reg, *rho)
 
 
 def true_error(result, a, b, reg, rho):

@@ -1,8 +1,7 @@
 """Plans that must agree on their columns: Newton's method for barycenters, annealed in reg."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -10,12 +9,12 @@ from numpy.typing import NDArray
 
 from sparsenum.ot.problems.dense import UNDERFLOW, Iterate, Problem, Vector, gather
 from sparsenum.ot.problems.support import Restricted
-from sparsenum.ot.solvers.monitor import GOAL, Monitor
+from sparsenum.ot.solvers.annealing.descent import DROPPED, Descent
+from sparsenum.ot.solvers.monitor import Monitor
 from sparsenum.ot.solvers.newton import (
     CG_LEAST,
     CG_MOST,
     CG_PER_ERROR,
-    DAMPING_PER_ERROR,
     DROP_MOST,
     DROP_PER_ERROR,
     SWEEP_MOST,
@@ -27,15 +26,7 @@ from sparsenum.sparse import CSR, cg, spmv, transpose
 Rows = NDArray[np.float64]  # one row for each histogram, shape (k, m)
 
 START, FACTOR = 0.05, 4.0  # reg of the annealing: the first, in units of the spread of M; its steps
-FACTOR_IN_NEED = 2.0  # after a level that took more than one support
-# Left out is what carries less than e^-COARSE of its row and of its column, and at the end less
-# than a hundredth of the tolerance in all; the room is for potentials to move in.
-COARSE, ROOM, DROPPED = 12.0, 4.0, 1e-2
 STRAYED = 30.0  # reg by which potentials may move on one support: it may mislead by then
-SWEEPS, SWEEP_GOAL = 6, 0.05  # Bregman projections before Newton's method, and what they are for
-SPARSE = 0.28  # density from which a level has Newton steps, too
-LEVEL_GOAL, TAIL_GOAL = 2e-3, 1e-4  # errors at which a level, and a coarse support, are left
-LEVEL_STEPS, LEVEL_ROUNDS, TARGET_ROUNDS = 12, 10, 20
 CG_MAX_ITER = 500
 
 
@@ -75,9 +66,25 @@ class Agreement:
     at the maximum the columns of all plans are the same: the barycenter.
     """
 
+    problems: Sequence[Problem]
     parts: Sequence[Problem | Restricted]
     weights: Vector
     reg: float
+    least: float  # share of the barycenter from which a column matters
+
+    @classmethod
+    def whole(
+        cls, problems: Sequence[Problem], weights: Vector, reg: float, least: float
+    ) -> "Agreement":
+        """Return the problems at another reg, on all pairs."""
+        parts = [Problem(p.M, p.a, p.b, reg) for p in problems]
+        return cls(problems, parts, weights, reg, least)
+
+    @property
+    def density(self) -> float:
+        """Share of all pairs that are in the supports."""
+        kept = [p.support.nnz if isinstance(p, Restricted) else p.M.size for p in self.parts]
+        return sum(kept) / sum(p.M.size for p in self.problems)
 
     def point(self, g: Rows) -> Point:
         """Eliminate the rows of each plan."""
@@ -104,6 +111,33 @@ class Agreement:
     def balanced(self, x: Rows) -> Rows:
         """Return x without its weighted mean over the histograms."""
         return x - self.weights @ x
+
+    def step(self, at: Point, pace: Pace, goal: float) -> Point:
+        """Take a Newton step, then a sweep.
+
+        Newton's method lowers the logarithm of a column that is far too heavy by one a step, and
+        a barycenter has many columns of hardly any mass; a sweep sets them right at once.
+        """
+        better = newton_step(self, at, pace, goal) or at
+        swept = self.sweep(better)
+        return swept if better is at or swept.error < better.error else better
+
+    def cut(self, at: Point, reg: float, width: float) -> tuple["Agreement", Point]:
+        """Go on at `reg` on the pairs that have a share e^-width of their row or their column."""
+        parts = []
+        whole = self.whole(self.problems, self.weights, reg, self.least)
+        for p, plan in zip(whole.problems, whole.point(at.g).plans, strict=True):
+            row_slack = reg * (width - np.log(p.a))
+            column_slack = reg * (width - np.log(np.maximum(plan.column_sums, UNDERFLOW)))
+            support = gather(p.M, plan.f, plan.g, row_slack, column_slack)
+            parts.append(Restricted(support, p.a, p.b, reg))
+        view = replace(whole, parts=parts)
+        return view, view.point(at.g)
+
+    def strayed(self, at: Point, start: Point) -> bool:
+        """Return whether potentials that matter have left where the supports were cut for them."""
+        moved = (at.g - start.g)[:, at.mean > self.least]
+        return float(np.ptp(moved, axis=1).max()) > STRAYED * self.reg
 
 
 def newton_step(view: Agreement, at: Point, pace: Pace, goal: float) -> Point | None:
@@ -159,78 +193,6 @@ def _hessian(part: Problem | Restricted, plan: Iterate, drop: float) -> CSR:
     return Q
 
 
-@dataclass(slots=True)
-class Descent:
-    """The state of a descent in reg: the point reached, and the view it was reached in."""
-
-    problems: list[Problem]
-    weights: Vector
-    monitor: Monitor
-    view: Agreement = field(init=False)
-    at: Point = field(init=False)
-    start: Rows = field(init=False)
-    density: float = 1.0
-    pace: Pace = field(default_factory=lambda: Pace(0.0))
-
-    def whole(self, reg: float) -> Agreement:
-        """Return the problems at another reg, on all pairs."""
-        parts = [Problem(p.M, p.a, p.b, reg) for p in self.problems]
-        return Agreement(parts, self.weights, reg)
-
-    def begin(self, reg: float) -> None:
-        """Start from potentials of zero."""
-        self.view = self.whole(reg)
-        self.start = np.zeros((self.weights.size, self.problems[0].b.size))
-        self.at = self.view.point(self.start)
-
-    def cut(self, reg: float, width: float) -> None:
-        """Go on at `reg` on the pairs that have a share e^-width of their row or their column."""
-        self.start = self.at.g
-        supports = []
-        for p, plan in zip(self.problems, self.whole(reg).point(self.start).plans, strict=True):
-            row_slack = reg * (width - np.log(p.a))
-            column_slack = reg * (width - np.log(np.maximum(plan.column_sums, UNDERFLOW)))
-            supports.append(gather(p.M, plan.f, plan.g, row_slack, column_slack))
-        parts = [Restricted(s, p.a, p.b, reg) for s, p in zip(supports, self.problems, strict=True)]
-        self.density = sum(s.nnz for s in supports) / sum(p.M.size for p in self.problems)
-        self.view = Agreement(parts, self.weights, reg)
-        self.at = self.view.point(self.start)
-
-    def strayed(self) -> bool:
-        """Return whether potentials that matter have left where the supports were cut for them."""
-        alive = self.at.mean > DROPPED * self.monitor.tol / self.at.mean.size
-        moved = float(np.ptp((self.at.g - self.start)[:, alive], axis=1).max())
-        return moved > STRAYED * self.view.reg
-
-    def step(self, goal: float) -> None:
-        """Take a Newton step, then a sweep.
-
-        Newton's method lowers the logarithm of a column that is far too heavy by one a step, and
-        a barycenter has many columns of hardly any mass; a sweep sets them right at once.
-        """
-        at = newton_step(self.view, self.at, self.pace, goal) or self.at
-        swept = self.view.sweep(at)
-        self.at = swept if at is self.at or swept.error < at.error else at
-
-    def refine(self, goal: float, max_steps: int) -> bool:
-        """Sweep, then take Newton steps on the supports; return whether the goal was reached."""
-        sweeps = 0
-        while self.at.error > SWEEP_GOAL and sweeps < SWEEPS and self.monitor.tick(self.at.error):
-            self.at = self.view.sweep(self.at)
-            sweeps += 1
-        self.pace.damping = DAMPING_PER_ERROR * self.at.error
-        for _ in range(max_steps):
-            if self.at.error <= goal or self.strayed() or not self.monitor.tick(self.at.error):
-                break
-            self.step(goal)
-        return self.at.error <= goal
-
-    def finish(self) -> None:
-        """Solve on the supports to the tolerance."""
-        while not self.strayed() and self.monitor.proceed(self.at.error):
-            self.step(0.5 * GOAL * self.monitor.tol)
-
-
 def annealed_agreement(
     problems: list[Problem], weights: Vector, monitor: Monitor
 ) -> tuple[Point, dict[str, int]]:
@@ -239,41 +201,10 @@ def annealed_agreement(
     Newton's method is annealed in reg, on supports that shrink with it; the last ones are checked
     against the whole cost, and cut again around the better potentials where they missed something.
     """
-    target = problems[0].reg
+    target, least = problems[0].reg, DROPPED * monitor.tol / problems[0].b.size
     spread = max(float(np.ptp(p.M)) for p in problems)
-    descent = Descent(problems, weights, monitor)
-    descent.begin(max(target, START * spread))
-    _lower(descent, target)
-    whole = descent.whole(target)
-    full = math.log(1.0 / (DROPPED * monitor.tol))
-    for _ in range(TARGET_ROUNDS):
-        if not monitor.wants_more():
-            break
-        if descent.at.error > TAIL_GOAL or descent.view.reg > target:
-            descent.cut(target, COARSE + ROOM)
-            if not descent.refine(TAIL_GOAL, 2 * LEVEL_STEPS):
-                continue
-        descent.cut(target, full + ROOM)
-        descent.finish()
-        if monitor.status == "converged":
-            at = whole.point(descent.at.g)
-            if at.error <= monitor.tol:
-                return at, descent.pace.counts()
-            monitor.status = "max_iter"  # what the supports left out matters after all: go on
-    if monitor.wants_more():
-        monitor.status = "stalled"
+    view = Agreement.whole(problems, weights, max(target, START * spread), least)
+    at = view.point(np.zeros((weights.size, problems[0].b.size)))
+    descent, whole = Descent(view, at, monitor, FACTOR), replace(view, parts=problems, reg=target)
+    descent.reach(target, lambda at: whole.point(at.g).error)
     return whole.point(descent.at.g), descent.pace.counts()
-
-
-def _lower(descent: Descent, target: float) -> None:
-    """Follow the solution from a large reg down to the last level above the target."""
-    reg, more = descent.view.reg, descent.monitor.wants_more
-    while reg > target and more():
-        sparse = descent.density < SPARSE
-        rounds, reached = 1, descent.refine(LEVEL_GOAL, LEVEL_STEPS if sparse else 0)
-        while sparse and not reached and rounds < LEVEL_ROUNDS and more():
-            descent.cut(reg, COARSE + ROOM)
-            rounds, reached = rounds + 1, descent.refine(LEVEL_GOAL, LEVEL_STEPS)
-        reg /= FACTOR if rounds == 1 else FACTOR_IN_NEED
-        if reg > target:
-            descent.cut(reg, COARSE + ROOM)

@@ -1,7 +1,7 @@
 """Newton's method for transport whose marginals are held by penalties: sparse, annealed in reg."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -9,13 +9,13 @@ import numpy as np
 from sparsenum.ot.problems import _cpu_support
 from sparsenum.ot.problems.dense import UNDERFLOW, Iterate, Problem, Vector, gather
 from sparsenum.ot.problems.support import Restricted
-from sparsenum.ot.solvers.monitor import GOAL, Monitor
+from sparsenum.ot.solvers.annealing.descent import Descent
+from sparsenum.ot.solvers.monitor import Monitor
 from sparsenum.ot.solvers.newton import (
     CG_LEAST,
     CG_MAX_ITER,
     CG_MOST,
     CG_PER_ERROR,
-    DAMPING_PER_ERROR,
     DROP_MOST,
     DROP_PER_ERROR,
     Pace,
@@ -24,14 +24,6 @@ from sparsenum.ot.solvers.newton import (
 from sparsenum.sparse import CSR, schur_cg
 
 START, FACTOR = 0.02, 5.0  # reg of the annealing: the first, in units of the spread of M; its steps
-FACTOR_IN_NEED = 2.0  # after a level that was left before its goal
-# Left out is what carries less than e^-COARSE of its row and of its column, and at the end less
-# than a hundredth of the tolerance in all; the room is for potentials to move in.
-COARSE, ROOM, DROPPED = 12.0, 4.0, 1e-2
-SWEEPS, SWEEP_GOAL = 6, 0.05  # alternating maximisation before Newton's method, and what it is for
-SPARSE = 0.28  # density from which a level has Newton steps, too
-LEVEL_GOAL, TAIL_GOAL = 2e-3, 1e-4  # errors at which a level, and a coarse support, are left
-LEVEL_STEPS, LEVEL_ROUNDS, TARGET_ROUNDS = 12, 10, 60
 STRAYED = 100.0  # reg by which potentials may move on one support: it may mislead by then
 DEAR = 1e3  # cost, in units of the penalties, that nobody pays
 TINY = float(np.finfo(np.float64).tiny)
@@ -75,12 +67,26 @@ class Relaxed:
     F is what the penalty rho KL(. | mass) is conjugate to, and P = exp((f + g - M) / reg).
     """
 
+    problem: Problem
     support: CSR
-    a: Vector
-    b: Vector
     reg: float
     rho_a: float
     rho_b: float
+
+    @property
+    def a(self) -> Vector:
+        """Masses that the rows should have."""
+        return self.problem.a
+
+    @property
+    def b(self) -> Vector:
+        """Masses that the columns should have."""
+        return self.problem.b
+
+    @property
+    def density(self) -> float:
+        """Share of all pairs that are in the support."""
+        return self.support.nnz / self.problem.M.size
 
     @property
     def kappa_a(self) -> float:
@@ -133,6 +139,36 @@ class Relaxed:
         surplus = wanted - log_sum(log_b - psi / self.rho_b)
         return self.point(psi - surplus / (1.0 / self.rho_a + 1.0 / self.rho_b))
 
+    def step(self, at: Point, pace: Pace, goal: float) -> Point:
+        """Take a Newton step, or sweep where it led nowhere."""
+        return newton_step(self, at, pace, goal) or self.sweep(at)
+
+    def cut(self, at: Point, reg: float, width: float) -> tuple["Relaxed", Point]:
+        """Go on at `reg` on the pairs that may have a share e^-width of their row or column.
+
+        A row that gives up most of its mass has no pair of small slack, hence its own slack; it
+        is that of the reg before, which keeps the best pair of each row and column.
+        """
+        phi, psi = self.phi(at), self.psi(at)
+        total = float(max(self.a.sum(), self.b.sum(), 1.0))
+        row_slack = reg * width + self.reg * (math.log(total) + phi / self.rho_a)
+        short = np.log(self.b) - np.log(np.maximum(at.columns, UNDERFLOW))
+        column_slack = reg * width + self.reg * (math.log(total) + short)
+        support = gather(self.problem.M, phi, psi, row_slack, column_slack)
+        view = replace(self, support=support, reg=reg)
+        return view, view.point(psi)
+
+    def strayed(self, at: Point, start: Point) -> bool:
+        """Return whether the potentials have left where the support was cut for them."""
+        return bool(np.ptp(at.g - start.g) > STRAYED * self.reg)
+
+
+def whole(problem: Problem, rho: tuple[float, float], reg: float) -> Relaxed:
+    """Return the problem at another reg, on all pairs."""
+    n, m = problem.M.shape
+    everything = gather(problem.M, np.zeros(n), np.zeros(m), np.full(n, np.inf), np.full(m, np.inf))
+    return Relaxed(problem, everything, reg, *rho)
+
 
 def held(mass: Vector, potential: Vector, rho: float) -> Vector:
     """Return the optimal marginal of a penalty at a potential: the mass itself if rho is inf."""
@@ -177,76 +213,6 @@ def direction(view: Relaxed, at: Point, pace: Pace, goal: float) -> Vector:
     return result.x
 
 
-@dataclass(slots=True)
-class Descent:
-    """The state of a descent in reg: the point reached, and the view it was reached in."""
-
-    problem: Problem
-    rho: tuple[float, float]
-    monitor: Monitor
-    view: Relaxed = field(init=False)
-    at: Point = field(init=False)
-    start: Vector = field(init=False)
-    pace: Pace = field(default_factory=lambda: Pace(0.0))
-
-    def begin(self, psi: Vector, reg: float) -> None:
-        """Start from a potential of the columns, with all pairs in the support."""
-        n, m = self.problem.M.shape
-        everything = gather(
-            self.problem.M, np.zeros(n), np.zeros(m), np.full(n, np.inf), np.full(m, np.inf)
-        )
-        self.view = Relaxed(everything, self.problem.a, self.problem.b, reg, *self.rho)
-        self.at = self.view.point(psi)
-        self.start = self.at.g
-
-    def cut(self, reg: float, width: float) -> None:
-        """Go on at `reg` on the pairs that may have a share e^-width of their row or column.
-
-        A row that gives up most of its mass has no pair of small slack, hence its own slack; it
-        is that of the reg before, which keeps the best pair of each row and column.
-        """
-        view, at = self.view, self.at
-        phi, psi = view.phi(at), view.psi(at)
-        total = float(max(view.a.sum(), view.b.sum(), 1.0))
-        row_slack = reg * width + view.reg * (math.log(total) + phi / view.rho_a)
-        short = np.log(view.b) - np.log(np.maximum(at.columns, UNDERFLOW))
-        column_slack = reg * width + view.reg * (math.log(total) + short)
-        support = gather(self.problem.M, phi, psi, row_slack, column_slack)
-        self.move(support, reg)
-
-    def move(self, support: CSR, reg: float) -> None:
-        """Go on from the same potentials on another support, at another reg."""
-        psi = self.view.psi(self.at)
-        self.view = Relaxed(support, self.problem.a, self.problem.b, reg, *self.rho)
-        self.at = self.view.point(psi)
-        self.start = self.at.g
-
-    def strayed(self) -> bool:
-        """Return whether the potentials have left where the support was cut for them."""
-        return bool(np.ptp(self.at.g - self.start) > STRAYED * self.view.reg)
-
-    def refine(self, goal: float, max_steps: int) -> bool:
-        """Sweep, then take Newton steps on the support; return whether the goal was reached."""
-        view, monitor, sweeps = self.view, self.monitor, 0
-        while self.at.error > SWEEP_GOAL and sweeps < SWEEPS and monitor.tick(self.at.error):
-            self.at = view.sweep(self.at)
-            sweeps += 1
-        self.pace.damping = DAMPING_PER_ERROR * self.at.error
-        for _ in range(max_steps):
-            if self.at.error <= goal or self.strayed() or not monitor.tick(self.at.error):
-                break
-            better = newton_step(view, self.at, self.pace, goal)
-            self.at = better or view.sweep(self.at)
-        return self.at.error <= goal
-
-    def finish(self) -> None:
-        """Solve on the support to the tolerance."""
-        goal = GOAL * self.monitor.tol
-        while not self.strayed() and self.monitor.proceed(self.at.error):
-            better = newton_step(self.view, self.at, self.pace, 0.5 * goal)
-            self.at = better or self.view.sweep(self.at)
-
-
 def annealed_relaxed(
     problem: Problem, rho: tuple[float, float], psi: Vector, monitor: Monitor
 ) -> tuple[Vector, Vector, dict[str, int]]:
@@ -256,49 +222,23 @@ def annealed_relaxed(
     supports that shrink with it; the last one is checked against the whole cost, and cut again
     around the better potentials where it missed something.
     """
-    M, target, tol = problem.M, problem.reg, monitor.tol
-    spread = float(np.ptp(M[np.isfinite(M)]))
+    target, warm = problem.reg, bool(psi.any())
+    costs = problem.M[np.isfinite(problem.M)]
     # Whoever would pay more goes without, so costs far above the penalties need no annealing.
-    spread = min(spread, DEAR * (target + sum(x for x in rho if not math.isinf(x))))
-    descent, first = Descent(problem, rho, monitor), max(target, START * spread)
-    descent.begin(psi, target if psi.any() else first)
-    if not (psi.any() and descent.at.error < NEAR):
-        _lower(descent, first)
-    full = math.log(1.0 / (DROPPED * tol))
-    for _ in range(TARGET_ROUNDS):
-        if not monitor.wants_more():
-            break
-        if descent.at.error > TAIL_GOAL or descent.view.reg > target:
-            descent.cut(target, COARSE + ROOM)
-            if not descent.refine(TAIL_GOAL, 2 * LEVEL_STEPS):
-                continue
-        descent.cut(target, full + ROOM)
-        descent.finish()
-        if monitor.status == "converged":
-            if violation(problem, rho, descent.at.f, descent.at.g)[0] <= tol:
-                counts = descent.pace.counts() | {"support": descent.view.support.nnz}
-                return descent.at.f, descent.at.g, counts
-            monitor.status = "max_iter"  # what the support left out matters after all: go on
-    if monitor.wants_more():
-        monitor.status = "stalled"
-    counts = descent.pace.counts() | {"support": descent.view.support.nnz}
-    return *eliminated(problem, rho, descent.view.psi(descent.at)), counts
-
-
-def _lower(descent: Descent, reg: float) -> None:
-    """Follow the solution from a large reg down to the last level above the target."""
-    target, pairs = descent.problem.reg, descent.problem.M.size
-    if descent.view.reg != reg:
-        descent.move(descent.view.support, reg)
-    while reg > target and descent.monitor.wants_more():
-        sparse = descent.view.support.nnz < SPARSE * pairs
-        rounds, reached = 1, descent.refine(LEVEL_GOAL, LEVEL_STEPS if sparse else 0)
-        while sparse and not reached and rounds < LEVEL_ROUNDS and descent.monitor.wants_more():
-            descent.cut(reg, COARSE + ROOM)
-            rounds, reached = rounds + 1, descent.refine(LEVEL_GOAL, LEVEL_STEPS)
-        reg /= FACTOR if rounds == 1 else FACTOR_IN_NEED
-        if reg > target:
-            descent.cut(reg, COARSE + ROOM)
+    dear = DEAR * (target + sum(x for x in rho if not math.isinf(x)))
+    first = max(target, START * min(float(np.ptp(costs)), dear))
+    view = whole(problem, rho, target if warm else first)
+    at = view.point(psi)
+    if warm and at.error >= NEAR:
+        view = replace(view, reg=first)
+        at = view.point(psi)
+    descent = Descent(view, at, monitor, FACTOR)
+    descent.reach(target, lambda at: violation(problem, rho, at.f, at.g)[0])
+    view, at = descent.view, descent.at
+    counts = descent.pace.counts() | {"support": view.support.nnz}
+    if monitor.status == "converged":
+        return at.f, at.g, counts
+    return *eliminated(problem, rho, view.psi(at)), counts
 
 
 def violation(
