@@ -286,3 +286,27 @@ def test_a_step_that_leads_nowhere_is_refused(monkeypatch):
     monkeypatch.setattr(algorithm, "direction", lambda *_: downhill)
     assert newton_step(view, at, pace, 1e-9) is None
     assert (pace.newton, pace.refused) == (1, 1)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.2, 0.5])
+@pytest.mark.parametrize("reg", [1e-2, 1e-3])
+def test_costs_that_nobody_pays_change_nothing_however_large(share, reg):
+    A, M = bumps(60, 3), line(60)
+    closed = np.random.default_rng(0).random(M.shape) < share
+    q = ot.barycenter(A, np.where(closed, 1e3, M), reg)
+    for sentinel in (1e9, 1e15):
+        other, log = ot.barycenter(A, np.where(closed, sentinel, M), reg, log=True)
+        assert log["converged"]
+        assert log["niter"] < 100
+        np.testing.assert_allclose(other, q, rtol=0, atol=1e-8)
+
+
+def test_costs_that_must_be_paid_are_paid():
+    A = np.zeros((30, 2))
+    A[:15, 0] = A[15:, 1] = 1 / 15
+    far = np.arange(30) < 15
+    M = line(30) + 1e3 * (far[:, None] != far)
+    q, log = ot.barycenter(A, M, 1e-2, log=True)
+    assert log["converged"]
+    assert q.sum() == pytest.approx(1.0)
+    assert q[:15].sum() == pytest.approx(0.5)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sparsenum.ot.problems.dense import UNDERFLOW, Iterate, Problem, Vector, gather
 from sparsenum.ot.problems.support import Restricted
 from sparsenum.ot.solvers.annealing.descent import DROPPED, Descent
+from sparsenum.ot.solvers.annealing.spread import scales
 from sparsenum.ot.solvers.monitor import Monitor
 from sparsenum.ot.solvers.newton import (
     CG_LEAST,
@@ -28,6 +29,7 @@ Rows = NDArray[np.float64]  # one row for each histogram, shape (k, m)
 START, FACTOR = 0.05, 4.0  # reg of the annealing: the first, in units of the spread of M; its steps
 STRAYED = 30.0  # reg by which potentials may move on one support: it may mislead by then
 CG_MAX_ITER = 500
+TRIALS, TRIAL_GOAL = 40, 1e-2  # sweeps that are to show that outliers can be avoided, and how well
 
 
 class Point(NamedTuple):
@@ -202,9 +204,16 @@ def annealed_agreement(
     against the whole cost, and cut again around the better potentials where they missed something.
     """
     target, least = problems[0].reg, DROPPED * monitor.tol / problems[0].b.size
-    spread = max(float(np.ptp(p.M)) for p in problems)
-    view = Agreement.whole(problems, weights, max(target, START * spread), least)
-    at = view.point(np.zeros((weights.size, problems[0].b.size)))
+    start = np.zeros((weights.size, problems[0].b.size))
+    for spread in sorted({x for p in problems for x in scales(p.M, target)}):
+        view = Agreement.whole(problems, weights, max(target, START * spread), least)
+        at = view.point(start)
+        for _ in range(TRIALS):
+            if at.error <= TRIAL_GOAL or not monitor.tick(at.error):
+                break
+            at = view.sweep(at)
+        if at.error <= TRIAL_GOAL:
+            break  # the plans can agree without the costs above this spread
     descent, whole = Descent(view, at, monitor, FACTOR), replace(view, parts=problems, reg=target)
     descent.reach(target, lambda at: whole.point(at.g).error)
     return whole.point(descent.at.g), descent.pace.counts()

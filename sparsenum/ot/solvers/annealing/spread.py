@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsenum.ot.problems.dense import UNDERFLOW
+from sparsenum.ot.problems.dense import UNDERFLOW, Matrix
 from sparsenum.ot.solvers.annealing.dense import Step
 from sparsenum.ot.solvers.monitor import Monitor
 from sparsenum.ot.solvers.newton import DAMPING_PER_ERROR, Pace
@@ -18,7 +18,7 @@ GAP = 10  # powers of two between neighbouring costs: the upper ones may be outl
 TRIALS, TRIAL_SWEEPS, TRIAL_GOAL = 40, 15, 1e-5
 
 
-def scales(sample: NDArray[np.float64], reg: float) -> list[float]:
+def scales(sample: Matrix, reg: float) -> list[float]:
     """Return what the spread of the costs that matter may be, ascending, from some rows of them.
 
     The last is the spread of all finite costs. Before it come those of what lies below each wide
