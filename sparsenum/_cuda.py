@@ -73,7 +73,8 @@ class Kernel:
         """Return a launch that refuses types the kernel is not compiled for."""
 
         def launch(*args: Any) -> None:
-            on_host = [arg for arg in args if isinstance(arg, np.ndarray)]
+            each = [x for arg in args for x in (arg if isinstance(arg, tuple) else (arg,))]
+            on_host = [x for x in each if isinstance(x, np.ndarray)]
             assert not on_host, f"{self.__name__} would copy what is on the host at each launch"
             types = ", ".join(str(_type_of(arg)) for arg in args)
             known = [", ".join(str(t) for t in self.types(s)) for s in self.signatures]

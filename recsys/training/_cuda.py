@@ -148,43 +148,28 @@ def move(indices, values, state, first, stop, decay, slope, other, code, rate, c
         values[p] -= step(state, p, gradient, code, rate, corrections)
 
 
+TABLE = "Tuple((u8[::1], u2[::1], f4[::1], f4[:,::1]))"
+
+
 @kernel(
-    "i8[::1], u4[::1], u4[:,::1], f4[::1], u8[::1], u2[::1], f4[::1], f4[:,::1], "
-    "u8[::1], u2[::1], f4[::1], f4[:,::1], i8, f4, f4, i8, f4, f4[::1], f4, f4, "
-    "f4[:,:,::1], f4[:,:,::1], f8[::1]",
+    f"Tuple((i8[::1], u4[::1], u4[:,::1], f4[::1])), {TABLE}, {TABLE}, Tuple((i8, f4, f4)), "
+    "Tuple((i8, f4, f4[::1])), f4, f4, Tuple((f4[:,:,::1], f4[:,:,::1], f8[::1]))",
     per_processor=1,
 )
-def visit(
-    starts,
-    users,
-    candidates,
-    amounts,
-    u_ptr,
-    u_ind,
-    u_val,
-    u_state,
-    v_ptr,
-    v_ind,
-    v_val,
-    v_state,
-    loss,
-    margin,
-    weight,
-    optimizer,
-    rate,
-    corrections,
-    decay,
-    scale,
-    rows,
-    numbers,
-    losses,
-):
+def visit(waves, users, items, loss, optimizer, decay, scale, scratch):
     """Take a step on active weights for each interaction, waves one after the other.
 
-    starts says where each wave begins among users, candidates (the items, that taken first) and
-    amounts. Each warp has rows (2, d), zeros given back as zeros, numbers (3, n + 1), of which the
-    last are zeros where no loss by cosines writes them, and a place of losses, to which it adds.
+    Of the waves, starts says where each begins among owners, candidates (the items, that taken
+    first) and amounts. Of the scratch each warp has rows (2, d), zeros given back as zeros, numbers
+    (3, n + 1), of which the last are zeros where no loss by cosines writes them, and a place of
+    losses, to which it adds.
     """
+    starts, owners, candidates, amounts = waves
+    u_ptr, u_ind, u_val, u_state = users
+    v_ptr, v_ind, v_val, v_state = items
+    kind, margin, weight = loss
+    rule, rate, corrections = optimizer
+    rows, numbers, losses = scratch
     grid = cuda.cg.this_grid()
     lane, warp, warps = cuda.threadIdx.x % LANES, cuda.grid(1) // LANES, cuda.gridsize(1) // LANES
     taste, contrast = rows[warp, 0], rows[warp, 1]
@@ -192,19 +177,19 @@ def visit(
     total = 0.0
     for wave in range(starts.size - 1):
         for k in range(starts[wave] + warp, starts[wave + 1], warps):
-            u = users[k]
+            u = owners[k]
             start, stop = np.int64(u_ptr[u]), np.int64(u_ptr[u + 1])
             for p in range(start + lane, stop, LANES):
                 taste[u_ind[p]] = u_val[p]
             sync_lanes()
             length = ONE
-            if loss == COSINE:
+            if kind == COSINE:
                 length = one_over_length(u_val, start, stop, lane)
             for c in range(scores.size):
                 i = candidates[k, c]
                 first, end = np.int64(v_ptr[i]), np.int64(v_ptr[i + 1])
                 score = row_dot(v_ind, v_val, first, end, taste, lane)
-                if loss == COSINE:
+                if kind == COSINE:
                     inverse = one_over_length(v_val, first, end, lane)
                     score *= length * inverse
                     if lane == 0:
@@ -212,9 +197,9 @@ def visit(
                 if lane == 0:
                     scores[c] = score
             sync_lanes()
-            total += derive(loss, margin, weight, scores, slopes, lane)
+            total += derive(kind, margin, weight, scores, slopes, lane)
             confidence = scale * np.float32(math.log1p(amounts[k]))
-            own = scaled(loss, confidence, length, scores, slopes, along, lane)
+            own = scaled(kind, confidence, length, scores, slopes, along, lane)
             sync_lanes()
             for c in range(scores.size):
                 i = candidates[k, c]
@@ -232,7 +217,7 @@ def visit(
                 strength,
                 ONE,
                 contrast,
-                optimizer,
+                rule,
                 rate,
                 corrections,
                 lane,
@@ -255,7 +240,7 @@ def visit(
                     strength,
                     slopes[c],
                     taste,
-                    optimizer,
+                    rule,
                     rate,
                     corrections,
                     lane,

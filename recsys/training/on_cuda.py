@@ -66,11 +66,11 @@ def descend_in_waves(
     code, rate_, corrections = users.optimizer.constants(rate)
     rule = code, rate_, device.to_device(corrections)
     scalars = np.float32(decay), np.float32(samples.scale)
-    rest = *moved[0], *moved[1], *loss.constants(), *rule, *scalars, rows, numbers, losses
+    rest = *moved, loss.constants(), rule, *scalars, (rows, numbers, losses)
     with ThreadPoolExecutor(CUTTERS) as pool:
         rounds = filter(len, samples.rounds(rng))
         for part in pool.map(lambda order: cut(order, samples), rounds):
-            _cuda.visit[grid](*map(device.to_device, part), *rest)
+            _cuda.visit[grid](tuple(map(device.to_device, part)), *rest)
     for table, (_, _, values, state) in zip((users, items), moved, strict=True):
         values.copy_to_host(table.weights.data)
         if table.state.size:
@@ -91,9 +91,9 @@ def cut(order: NDArray[np.uint32], samples: Samples) -> Round:
     return Round(starts, users[place], candidates[place], samples.matrix.data[order[place]])
 
 
-def _on_device(table: Table) -> list[Array]:
+def _on_device(table: Table) -> tuple[Array, ...]:
     """Return what the kernel reads and writes of a table, on the device."""
     indptr, indices, values, state = table.arrays()
     if not state.size:  # nothing has no layout
         state = np.zeros((1, 1), np.float32)
-    return [device.to_device(array) for array in (indptr, indices, values, state)]
+    return tuple(device.to_device(array) for array in (indptr, indices, values, state))
