@@ -31,3 +31,8 @@ __all__ = [
     "leave_last",
     "load",
 ]
+
+
+def __dir__() -> list[str]:
+    """Return the public names, and the packages that have some."""
+    return [*__all__, "blend", "data", "evaluation"]

@@ -36,6 +36,10 @@ def load(path: str | os.PathLike[str]) -> Model:
     ValueError
         If the file is no model, damaged, altered, or of a newer version.
 
+    See Also
+    --------
+    recsys.ItemBlend : the default, whose `save` writes what this reads.
+
     Examples
     --------
     >>> import polars as pl

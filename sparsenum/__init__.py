@@ -8,3 +8,8 @@ from sparsenum.errors import ConvergenceWarning, DeviceError
 __version__ = version("sparsenum")
 
 __all__ = ["ConvergenceWarning", "DeviceError", "__version__", "ot", "sparse", "topology"]
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return __all__

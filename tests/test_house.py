@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import recsys
+import sparsenum
 from recsys import blend, data, datasets, evaluation, storage
 from sparsenum import ot, sparse, topology
 
@@ -319,6 +320,15 @@ def test_public_names_have_examples_that_run(thing):
     assert any(test.examples for test in tests)
     for test in tests:
         assert doctest.DocTestRunner(verbose=False).run(test).failed == 0
+
+
+@pytest.mark.parametrize(
+    "package", [sparsenum, ot, sparse, topology, recsys, data, datasets, evaluation, blend, storage]
+)
+def test_a_package_lists_its_public_names_alone(package):
+    rooms = {"blend", "data", "evaluation"} if package is recsys else set()
+    assert set(dir(package)) == {*package.__all__, *rooms}
+    assert all(hasattr(package, name) for name in dir(package))
 
 
 # Tests

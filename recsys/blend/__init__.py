@@ -11,3 +11,8 @@ __all__ = [
     "LatentRule",
     "Plan",
 ]
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return __all__

@@ -84,6 +84,12 @@ class ItemBlend(ItemBased):
     history_ : list of dict
         What was tried, and how good its lists were.
 
+    See Also
+    --------
+    recsys.EASE : exact, and dense before it is cut.
+    recsys.ItemKNN : the simplest model of items, without a search.
+    recsys.SparseMF : tables of users and items trained sparse.
+
     References
     ----------
     .. [1] Steck, "Embarrassingly shallow autoencoders for sparse data", WWW 2019.

@@ -51,6 +51,10 @@ class GraphRule:
         Sources are picked one by one, by exact gradients, from ``1 + explore`` times as many of
         the best in selection. It pays where histories are long, above a hundred items or so.
 
+    See Also
+    --------
+    recsys.blend.Plan : what it is a part of.
+
     Examples
     --------
     >>> import recsys

@@ -42,6 +42,10 @@ class LatentRule:
     row_power : float
         An item's share of the budget grows as d_i^row_power.
 
+    See Also
+    --------
+    recsys.blend.Plan : what it is a part of.
+
     Examples
     --------
     >>> import recsys

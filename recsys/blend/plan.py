@@ -30,6 +30,10 @@ class Plan:
     mix : float
         Share of the factors in the score, once both parts are on one level.
 
+    See Also
+    --------
+    recsys.ItemBlend : which finds it, or takes it as `plan`.
+
     Examples
     --------
     >>> import numpy as np

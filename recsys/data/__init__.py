@@ -22,3 +22,8 @@ __all__ = [
     "readers",
     "recent_counts",
 ]
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return __all__

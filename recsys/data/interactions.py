@@ -47,6 +47,11 @@ class Interactions:
     reading : Reading
         What weights and times mean.
 
+    See Also
+    --------
+    recsys.data.open_table : a table without a vocabulary.
+    recsys.leave_last : interactions held back for a test.
+
     Examples
     --------
     >>> import polars as pl

@@ -80,6 +80,10 @@ class ReadReport:
     min_weight : float, optional
         The least weight of a pair that is liked.
 
+    See Also
+    --------
+    recsys.Interactions : whose `report` it is.
+
     Examples
     --------
     >>> import polars as pl

@@ -67,6 +67,12 @@ def leave_last(
         If the file is unreadable, a column absent, `k` or `fraction` out of range, or times
         cannot be read or in two ways.
 
+    See Also
+    --------
+    recsys.data.by_time : all from one time on is held back.
+    recsys.data.random_per_user : a share of each user.
+    recsys.data.held_out_users : whole users.
+
     Examples
     --------
     >>> import polars as pl
@@ -114,6 +120,11 @@ def random_per_user(
     ------
     TypeError, FileNotFoundError, ValueError
         As `leave_last`.
+
+    See Also
+    --------
+    recsys.leave_last : the latest of each user.
+    recsys.data.by_time : all from one time on.
 
     Examples
     --------
@@ -176,6 +187,11 @@ def by_time(
         As `leave_last`; also if `cut` cannot be compared with the times.
     ValueError
         As `leave_last`; also unless just one of `cut` and `fraction` is given.
+
+    See Also
+    --------
+    recsys.leave_last : the latest of each user.
+    recsys.data.held_out_users : whole users.
 
     Examples
     --------
@@ -248,6 +264,10 @@ def held_out_users(
     ------
     TypeError, FileNotFoundError, ValueError
         As `leave_last`; ValueError also if there are fewer than two users.
+
+    See Also
+    --------
+    recsys.leave_last : the latest of each user.
 
     Examples
     --------

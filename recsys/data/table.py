@@ -62,6 +62,10 @@ def open_table(
     RuntimeError
         In a process forked from one in which polars was at work, where reading would never end.
 
+    See Also
+    --------
+    recsys.Interactions : users, items and weights of a table.
+
     Examples
     --------
     >>> import polars as pl

@@ -28,6 +28,10 @@ class TextFile(os.PathLike[str]):
     decimal_comma : bool, default False
         Whether weights have a comma for a decimal point.
 
+    See Also
+    --------
+    recsys.data.open_table : which reads it.
+
     Examples
     --------
     >>> from recsys.data import TextFile

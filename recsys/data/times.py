@@ -87,6 +87,10 @@ def read_times(
         If a row does not fit the format, no format fits all rows or two do, or numbers are of two
         units.
 
+    See Also
+    --------
+    recsys.Interactions : which calls it for its column of times.
+
     Examples
     --------
     >>> import polars as pl

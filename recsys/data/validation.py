@@ -64,6 +64,10 @@ def pairs_to_choose_by(
     TypeError, FileNotFoundError, ValueError
         As `recsys.data.split.leave_last`.
 
+    See Also
+    --------
+    recsys.leave_last : pairs for a test.
+
     Examples
     --------
     >>> import polars as pl
@@ -128,6 +132,10 @@ def recent_counts(source: Source, held: pl.DataFrame, train: Interactions) -> ND
     -------
     ndarray of float64, shape (n_items,)
         Counts; the half-life is a tenth of the time from the first event to the last.
+
+    See Also
+    --------
+    recsys.Popularity : which recommends by counts.
 
     Examples
     --------

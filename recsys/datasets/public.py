@@ -73,6 +73,10 @@ def load(name: str, *, folder: str | os.PathLike[str] | None = None) -> pl.LazyF
     ValueError
         If there is no set of that name, or the download has another checksum.
 
+    See Also
+    --------
+    recsys.datasets.shop : made up, without a download.
+
     Examples
     --------
     >>> import recsys

@@ -52,6 +52,10 @@ def shop(n_customers: int = 2000, n_products: int = 1500, *, seed: int = 0) -> p
     TypeError, ValueError
         If a number is not whole or too small.
 
+    See Also
+    --------
+    recsys.datasets.load : public sets.
+
     Examples
     --------
     >>> from recsys.datasets import shop

@@ -7,3 +7,8 @@ __all__ = [
     "degree_profile",
     "warn_of_drift",
 ]
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return __all__

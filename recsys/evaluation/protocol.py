@@ -44,6 +44,10 @@ class DegreeProfile:
     mean_log_degree : float
         Mean over the held-out pairs of the logarithm of 1 + the count of the item in training.
 
+    See Also
+    --------
+    recsys.evaluation.degree_profile : which returns it.
+
     Examples
     --------
     >>> import numpy as np
@@ -77,6 +81,10 @@ def degree_profile(train: Counts, held: Counts) -> DegreeProfile:
     -------
     DegreeProfile
         The same for the same counts. Cost O(n_items).
+
+    See Also
+    --------
+    recsys.evaluation.warn_of_drift : which compares two of them.
 
     Examples
     --------
@@ -130,6 +138,10 @@ def warn_of_drift(
     -----
     ProtocolWarning
         If the drifts differ by more than 0.05 and by three standard deviations of chance.
+
+    See Also
+    --------
+    recsys.evaluation.degree_profile : what it compares.
 
     Examples
     --------

@@ -30,6 +30,10 @@ def dense_mf(
         With density 1 and as many columns as the bytes buy, one at least. In files and in
         `report` its values alone are to be counted.
 
+    See Also
+    --------
+    recsys.SparseMF : under a budget.
+
     Examples
     --------
     >>> import polars as pl

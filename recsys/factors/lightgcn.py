@@ -71,6 +71,11 @@ class LightGCN(SparseMF):
     n_weights_, history_
         As for `SparseMF`.
 
+    See Also
+    --------
+    recsys.SparseMF : factors without the graph.
+    recsys.Recipe : which weights are exchanged, and when.
+
     References
     ----------
     .. [1] Wang, Sui, Wu, Zheng, Xiong, "Dynamic Sparse Learning: A Novel Paradigm for Efficient

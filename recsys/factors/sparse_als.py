@@ -69,6 +69,11 @@ class SparseALS(Factored):
         The ledger of each epoch (see `recsys.factors.least_squares.Sweep`), and metrics
         where taken.
 
+    See Also
+    --------
+    recsys.SparseMF : factors trained by descent, with exchange of weights.
+    recsys.ItemBlend : the default, within a budget.
+
     References
     ----------
     .. [1] Hu, Koren, Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM

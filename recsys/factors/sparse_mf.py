@@ -95,6 +95,12 @@ class SparseMF(Factored):
         The ledger of each epoch (see `recsys.training.loop.Epoch`), with validation metrics
         where taken.
 
+    See Also
+    --------
+    recsys.LightGCN : factors that pass through the graph.
+    recsys.SparseALS : factors from least squares.
+    recsys.Recipe : which weights are exchanged, and when.
+
     References
     ----------
     .. [1] Wang, Sui, Wu, Zheng, Xiong, "Dynamic Sparse Learning: A Novel Paradigm for Efficient

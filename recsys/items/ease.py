@@ -44,6 +44,11 @@ class EASE(Neighbours):
     table_ : CSR, shape (n_items, n_items)
         Row i holds what item i, where taken, adds to the scores of others, float32.
 
+    See Also
+    --------
+    recsys.SANSA : an approximation for large catalogues.
+    recsys.ItemBlend : the default, within a budget.
+
     References
     ----------
     .. [1] Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019.

@@ -35,6 +35,11 @@ class ItemKNN(Neighbours):
     alpha, beta : float, default 1.0
         Weights of the users of only one item, for "tversky".
 
+    See Also
+    --------
+    recsys.EASE : weights learned together.
+    recsys.ItemBlend : the default, within a budget.
+
     References
     ----------
     .. [1] Deshpande, Karypis, "Item-based top-N recommendation algorithms", ACM TOIS 2004.

@@ -19,6 +19,10 @@ class Popularity(Recommender):
     counts_ : ndarray of float32, shape (n_items,)
         Users who have taken each item.
 
+    See Also
+    --------
+    recsys.ItemKNN : the simplest model that looks at a user's items.
+
     Examples
     --------
     >>> import polars as pl

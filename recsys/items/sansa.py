@@ -40,6 +40,11 @@ class SANSA(EASE):
     table_ : CSR, shape (n_items, n_items)
         W, float32.
 
+    See Also
+    --------
+    recsys.EASE : exact, for catalogues that fit a dense matrix.
+    recsys.ItemBlend : the default, within a budget.
+
     References
     ----------
     .. [1] Spisak, Bartyzal, Hoskovec, Peska, Tuma, "Scalable Approximate NonSymmetric Autoencoder

@@ -5,3 +5,8 @@ from recsys.storage.budget import parse_budget
 __all__ = [
     "parse_budget",
 ]
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return __all__

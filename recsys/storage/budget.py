@@ -36,6 +36,10 @@ def parse_budget(budget: int | str, n_rows: int, dim: int) -> int:
     ValueError
         If the budget cannot be read, or is too small or too large.
 
+    See Also
+    --------
+    recsys.ItemBlend : whose `budget` it reads.
+
     Examples
     --------
     >>> import recsys

@@ -23,3 +23,8 @@ __all__ = [
     "solve_batch",
     "solve_sample",
 ]
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return __all__

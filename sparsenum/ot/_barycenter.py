@@ -86,6 +86,10 @@ def barycenter(
     ConvergenceWarning
         If the tolerance was not met, unless ``warn=False``.
 
+    See Also
+    --------
+    sparsenum.ot.solve : transport between two histograms.
+
     Notes
     -----
     The dual is concave in the potentials of the columns, which sum to zero over the histograms.

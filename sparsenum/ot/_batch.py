@@ -93,6 +93,10 @@ def solve_batch(
     ConvergenceWarning
         Once, if any problem missed the tolerance.
 
+    See Also
+    --------
+    sparsenum.ot.solve : one problem, of any size.
+
     Examples
     --------
     >>> from sparsenum import ot

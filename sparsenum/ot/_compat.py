@@ -172,6 +172,11 @@ def sinkhorn2(
     ValueError, TypeError
         As `sinkhorn`.
 
+    See Also
+    --------
+    sparsenum.ot.sinkhorn : the plan instead of its cost.
+    sparsenum.ot.solve : the plan, the cost and the potentials in one result.
+
     Examples
     --------
     >>> from sparsenum import ot

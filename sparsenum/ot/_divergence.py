@@ -34,6 +34,10 @@ class Divergence:
     ab, aa, bb : Solution
         The three problems solved: between the samples, and of each with itself.
 
+    See Also
+    --------
+    sparsenum.ot.sinkhorn_divergence : which returns it.
+
     Examples
     --------
     >>> import numpy as np
@@ -122,6 +126,10 @@ def sinkhorn_divergence(
     -----
     ConvergenceWarning
         If one of the three missed the tolerance.
+
+    See Also
+    --------
+    sparsenum.ot.solve_sample : the plan between two sets of points.
 
     References
     ----------

@@ -101,6 +101,11 @@ def solve_sample(
     ConvergenceWarning
         As `solve`.
 
+    See Also
+    --------
+    sparsenum.ot.solve : from a cost matrix.
+    sparsenum.ot.sinkhorn_divergence : a distance that is zero for equal sets of points.
+
     Notes
     -----
     The support grows with ``reg n m``. It is small, and a solve of 100,000 uniform points in the

@@ -152,6 +152,13 @@ def solve(
     ConvergenceWarning
         If the tolerance was not met; the result carries the error that was.
 
+    See Also
+    --------
+    sparsenum.ot.solve_sample : the cost made from two sets of points, never held where it is large.
+    sparsenum.ot.solve_batch : many problems of one shape at once.
+    sparsenum.ot.sinkhorn : the same under POT's name and arguments.
+    sparsenum.ot.barycenter : the mean of several histograms.
+
     Notes
     -----
     The error of the result is recomputed in float64 from the potentials before it is called

@@ -20,3 +20,8 @@ __all__ = [
     "spmv_t",
     "transpose",
 ]
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return __all__

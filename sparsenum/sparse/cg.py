@@ -31,6 +31,11 @@ class CGResult:
     converged : bool
         Whether the residual met the tolerance.
 
+    See Also
+    --------
+    sparsenum.sparse.cg : which returns it.
+    sparsenum.sparse.schur_cg : which returns it, too.
+
     Examples
     --------
     >>> from sparsenum import sparse
@@ -89,6 +94,10 @@ def cg(
         If `A` is a function and `device` is "cuda".
     ValueError
         If `diagonal` has another length than `b` or an entry that is not positive.
+
+    See Also
+    --------
+    sparsenum.sparse.schur_cg : the systems of transport, without an operator of one's own.
 
     References
     ----------

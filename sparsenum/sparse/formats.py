@@ -48,6 +48,10 @@ class CSR:
     shape : tuple of int
         Numbers of rows and columns, (n, m).
 
+    See Also
+    --------
+    sparsenum.sparse.ELL : rows of one length, without pointers.
+
     Examples
     --------
     >>> from sparsenum import sparse
@@ -215,6 +219,10 @@ class ELL:
         Value of each entry; minus infinity in places that are not in use.
     n_cols : int
         Number of columns.
+
+    See Also
+    --------
+    sparsenum.sparse.CSR : rows of any length.
 
     Examples
     --------

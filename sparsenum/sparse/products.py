@@ -83,6 +83,11 @@ def spmv(A: CSR, x: ArrayLike, *, device: Device = "cpu") -> Array:
     ValueError
         If the length of `x` is not the number of columns of `A`.
 
+    See Also
+    --------
+    sparsenum.sparse.spmv_t : the product with the transpose.
+    sparsenum.sparse.spmm : the product with many columns.
+
     Examples
     --------
     >>> from sparsenum import sparse
@@ -125,6 +130,10 @@ def spmv_t(A: CSR, y: ArrayLike, *, device: Device = "cpu") -> Array:
     ------
     ValueError
         If the length of `y` is not the number of rows of `A`.
+
+    See Also
+    --------
+    sparsenum.sparse.spmv : the product with the matrix itself.
 
     Examples
     --------
@@ -169,6 +178,11 @@ def spmm(A: CSR, X: ArrayLike, *, device: Device = "cpu") -> Array:
     ValueError
         If `X` has not as many rows as `A` has columns.
 
+    See Also
+    --------
+    sparsenum.sparse.spmv : the product with one vector.
+    sparsenum.sparse.rows_times_sparse : dense rows times a sparse matrix.
+
     Examples
     --------
     >>> from sparsenum import sparse
@@ -211,6 +225,10 @@ def rows_times_sparse(A: CSR, B: CSR, start: int, stop: int) -> Array:
     ------
     ValueError
         If the shapes do not fit or the range is not within `A`.
+
+    See Also
+    --------
+    sparsenum.sparse.spmm : a sparse matrix times dense columns.
 
     Examples
     --------

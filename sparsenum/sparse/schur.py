@@ -63,6 +63,11 @@ def schur_cg(
     ValueError
         If the lengths do not fit.
 
+    See Also
+    --------
+    sparsenum.sparse.schur_direct : the same system by a factorisation.
+    sparsenum.sparse.cg : any positive semidefinite operator.
+
     Examples
     --------
     >>> from sparsenum import sparse
@@ -109,6 +114,10 @@ def schur_direct(Q: CSR, weight: ArrayLike, b: ArrayLike) -> Vector:
         If the lengths do not fit.
     numpy.linalg.LinAlgError
         If the matrix is singular even with the ridge.
+
+    See Also
+    --------
+    sparsenum.sparse.schur_cg : the same system by conjugate gradients.
 
     Examples
     --------

@@ -34,3 +34,8 @@ __all__ = [
     "strongest",
     "taylor",
 ]
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return __all__

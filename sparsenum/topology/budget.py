@@ -47,6 +47,11 @@ def allocate(
     ValueError
         If the bounds leave no way to share `total`, or a weight is negative, NaN or infinite.
 
+    See Also
+    --------
+    sparsenum.topology.share_tables : a budget for tables instead of rows.
+    sparsenum.topology.best_densities : shares found by a search.
+
     Examples
     --------
     >>> allocate(10, [1.0, 1.0, 4.0], upper=5).tolist()
@@ -113,6 +118,10 @@ def share_tables(
     ------
     ValueError
         If the tables cannot hold `total`, a shape is no shape, or the rule is unknown.
+
+    See Also
+    --------
+    sparsenum.topology.allocate : a budget for the rows of one table.
 
     References
     ----------

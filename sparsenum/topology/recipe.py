@@ -29,6 +29,11 @@ def cosine_fraction(
     float
         The fraction of entries to exchange now.
 
+    See Also
+    --------
+    sparsenum.topology.linear_fraction : falls along a line.
+    sparsenum.topology.constant_fraction : stays the same.
+
     References
     ----------
     .. [1] Wang et al., "Dynamic Sparse Learning", WSDM 2024 (start 0.5, end 0.005, stop 1).
@@ -66,6 +71,11 @@ def linear_fraction(
     float
         The fraction of entries to exchange now.
 
+    See Also
+    --------
+    sparsenum.topology.cosine_fraction : falls along a cosine.
+    sparsenum.topology.constant_fraction : stays the same.
+
     Examples
     --------
     >>> from sparsenum import topology
@@ -91,6 +101,11 @@ def constant_fraction(progress: float, *, start: float = 0.3, stop: float = 1.0)
     -------
     float
         The fraction of entries to exchange now.
+
+    See Also
+    --------
+    sparsenum.topology.cosine_fraction : falls along a cosine.
+    sparsenum.topology.linear_fraction : falls along a line.
 
     References
     ----------
@@ -149,6 +164,10 @@ class Schedule:
     stop : float
         Progress of the training, above 0 and up to 1, from which on it is zero.
 
+    See Also
+    --------
+    recsys.Recipe : what it is a part of.
+
     Examples
     --------
     >>> import recsys
@@ -205,6 +224,11 @@ class Recipe:
         Within what the number of weights stays: each row, each table, or both together.
     floor : float
         Weights that pruning leaves to every row, as a share of the mean.
+
+    See Also
+    --------
+    recsys.Schedule : how much is exchanged, and when.
+    recsys.SparseMF : a model that is trained by it.
 
     Examples
     --------

@@ -60,6 +60,10 @@ def rewire(
     ValueError
         If more is to be exchanged than there is.
 
+    See Also
+    --------
+    sparsenum.topology.prune : only take entries away.
+
     References
     ----------
     .. [1] Wang et al., "Dynamic Sparse Learning", WSDM 2024, section 3.
@@ -118,6 +122,11 @@ def prune(
     ------
     ValueError
         If more is to be dropped than there is.
+
+    See Also
+    --------
+    sparsenum.topology.rewire : prune, and grow as many entries elsewhere.
+    sparsenum.topology.strongest : a sparse table from a dense one.
 
     Examples
     --------

@@ -26,6 +26,11 @@ def magnitude(table: CSR) -> Scores:
     ndarray, shape (nnz,)
         The scores.
 
+    See Also
+    --------
+    sparsenum.topology.taylor : scores from the derivative, too.
+    sparsenum.topology.signed_rank : scores of weights that keep their sign.
+
     Examples
     --------
     >>> from sparsenum import sparse, topology
@@ -53,6 +58,10 @@ def signed_rank(table: CSR, *, by_row: bool = False) -> Scores:
     -------
     ndarray of float64, shape (nnz,)
         The scores, above 0 and up to 1. Cost O(nnz log nnz).
+
+    See Also
+    --------
+    sparsenum.topology.magnitude : scores from the weights alone.
 
     References
     ----------
@@ -123,6 +132,10 @@ def taylor(table: CSR, gradient: Iterable[tuple[int, Scores]]) -> Scores:
     -------
     ndarray, shape (nnz,)
         The scores.
+
+    See Also
+    --------
+    sparsenum.topology.magnitude : scores from the weights alone.
 
     References
     ----------

@@ -47,6 +47,10 @@ def random_start(
     ValueError
         If a count is negative or above `n_cols`.
 
+    See Also
+    --------
+    sparsenum.topology.aligned_start : a start that follows what occurs together.
+
     Examples
     --------
     >>> import numpy as np
@@ -110,6 +114,10 @@ def aligned_start(
     ValueError
         If a count is negative or above `n_cols`, or there is not one for each row.
 
+    See Also
+    --------
+    sparsenum.topology.random_start : positions drawn at random.
+
     References
     ----------
     .. [1] Halko, Martinsson, Tropp, "Finding structure with randomness", SIAM Review 2011,
@@ -168,6 +176,10 @@ def strongest(
     ------
     ValueError
         If a count is negative or above `n_cols`, or the blocks do not have as many rows.
+
+    See Also
+    --------
+    sparsenum.topology.prune : the strongest entries of a sparse table.
 
     Examples
     --------

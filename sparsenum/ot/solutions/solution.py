@@ -73,6 +73,11 @@ class Solution:
         for method "sinkhorn" also ``newton``, ``refused`` and ``cg`` (products in all); and where
         there were supports ``scans`` (of the cost) and ``support`` (entries of the largest).
 
+    See Also
+    --------
+    sparsenum.ot.solve : which returns it.
+    sparsenum.ot.BatchSolution : the results of many problems.
+
     Examples
     --------
     >>> from sparsenum import ot

@@ -32,6 +32,10 @@ class Step:
     seconds : float
         Time since the start.
 
+    See Also
+    --------
+    sparsenum.ot.solve : whose `callback` receives it.
+
     Examples
     --------
     >>> from sparsenum import ot

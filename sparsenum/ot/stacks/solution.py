@@ -47,6 +47,11 @@ class BatchSolution:
         ``tol``, ``newton`` (steps for each problem) and ``single``: indices of the problems that
         were solved one by one, as by `solve`, because they are large or hard.
 
+    See Also
+    --------
+    sparsenum.ot.solve_batch : which returns it.
+    sparsenum.ot.Solution : the result of one problem.
+
     Examples
     --------
     >>> from sparsenum import ot
