@@ -28,11 +28,11 @@ def merge(
     ends = np.flatnonzero(counts)
     if policy == "error" and ends.size < pair.size:
         first = int(pair[np.argmin(counts)])
-        who, what = users[first // items.len()], items[first % items.len()]
+        twice = users[first // items.len()], items[first % items.len()]
         raise ValueError(
             f"source must hold each (user, item) once under duplicates='error': got "
-            f"{pair.size - ends.size} repeated rows, among them user {who!r} with item {what!r}; "
-            "choose 'sum', 'last' or 'max'"
+            f"{pair.size - ends.size} repeated rows, among them user {twice[0]!r} with item "
+            f"{twice[1]!r}; choose 'sum', 'last' or 'max'"
         )
     if "weight" not in events.columns:
         data = np.diff(ends, prepend=-1) if policy == "sum" else np.ones(ends.size)

@@ -57,7 +57,7 @@ def pairs_to_choose_by(
     DataFrame
         The rows, with the named columns; no pair of them is in the rest of the table.
     str
-        What tells the latest: "time", the "order" of the rows, or nothing ("lot").
+        What tells the latest: "time", the "order" of the rows, or nothing ("chance").
 
     Raises
     ------
@@ -89,7 +89,7 @@ def pairs_to_choose_by(
         late=pl.Series(late < LATE_USERS * in_order),
         # A user with too few rows for a tenth gives one at times: a tenth in the mean.
         whole=pl.col("len") * FRACTION >= 1,
-        asked=pl.Series(drawn) < pl.col("len") * FRACTION,
+        is_judge=pl.Series(drawn) < pl.col("len") * FRACTION,
     )
     mixed = rng.permutation(frame.height)
     # A format found in all rows may be in doubt in those of some users.
@@ -98,13 +98,13 @@ def pairs_to_choose_by(
     for is_late in (True, False):
         rows = frame if is_late else frame[mixed]
         for many, quota in ((True, quota_of(1, FRACTION)), (False, quota_of(1, None))):
-            wanted = users.filter("asked", late=is_late, whole=many)[user]
+            wanted = users.filter("is_judge", late=is_late, whole=many)[user]
             chosen = rows[user].is_in(wanted.implode())
             some = rows.filter(chosen)
             when = moments.filter(chosen) if is_late and moments is not None else None
             events = events_of(some, columns if is_late else columns | {"time": None}, when)
             held.append(hold_back(some, columns, events, quota)[1])
-    return pl.concat(held), "time" if time is not None else "order" if in_order else "lot"
+    return pl.concat(held), "time" if time is not None else "order" if in_order else "chance"
 
 
 def rising_share(frame: pl.DataFrame, user: str, item: str) -> float:

@@ -38,24 +38,28 @@ class Explanation:
 
 def explain(model: Fitted, user: Any, item: Any) -> Explanation:
     """Return the parts of the score of an item for a user."""
-    who, what = known(model.known_users, [user], "user"), known(model.known_items, [item], "item")
-    parts = _falling(model.contributions(int(who[0]), int(what[0])), "contribution")
-    taken = model.seen_.indices[slice(*model.seen_.indptr[who[0] : who[0] + 2])]
-    alike = model.similarities(int(what[0]))[taken]
+    row = int(known(model.known_users, [user], "user")[0])
+    column = int(known(model.known_items, [item], "item")[0])
+    parts = _falling(model.contributions(row, column), "contribution")
+    taken = model.seen_.indices[slice(*model.seen_.indptr[row : row + 2])]
+    alike = model.similarities(column)[taken]
     because = pl.DataFrame({"item": ids_of(model.items_, taken), "similarity": alike})
-    score = float(scores_of(model, who, what)[0])
+    score = float(scores_of(model, np.array([row]), np.array([column]))[0])
     return Explanation(score, parts, _falling(because, "similarity"))
 
 
 def score(model: Fitted, users: Ids, items: Ids) -> NDArray[np.float32]:
     """Return the scores of pairs of users and items."""
-    who, what = known(model.known_users, users, "users"), known(model.known_items, items, "items")
-    if who.size != what.size:
+    rows, columns = (
+        known(model.known_users, users, "users"),
+        known(model.known_items, items, "items"),
+    )
+    if rows.size != columns.size:
         raise ValueError(
-            f"users and items must be as many: got {who.size:,} and {what.size:,}; name a user for "
-            "each item"
+            f"users and items must be as many: got {rows.size:,} and {columns.size:,}; name a "
+            "user for each item"
         )
-    return scores_of(model, who, what)
+    return scores_of(model, rows, columns)
 
 
 def scores_of(
@@ -66,9 +70,9 @@ def scores_of(
     rows, pair = np.unique(users, return_inverse=True)
     scores = np.empty(users.size, np.float32)
     for start in range(0, rows.size, BLOCK):
-        here = np.flatnonzero((pair >= start) & (pair < start + BLOCK))
+        inside = np.flatnonzero((pair >= start) & (pair < start + BLOCK))
         block = scorer(rows[start : start + BLOCK])
-        scores[here] = block[pair[here] - start, items[here]]
+        scores[inside] = block[pair[inside] - start, items[inside]]
     return scores
 
 

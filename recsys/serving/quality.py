@@ -51,6 +51,6 @@ def evaluate(
             for metrics in found
             for name, values in metrics.per_user.items()
         }
-        who = {"user": ids_of(model.users_, found[0].users), "held": found[0].held}
-        result["per_user"] = pl.DataFrame(who | arrays)
+        users = {"user": ids_of(model.users_, found[0].users), "held": found[0].held}
+        result["per_user"] = pl.DataFrame(users | arrays)
     return result

@@ -56,7 +56,7 @@ CASES = {
 def test_rewire_is_that_of_the_cpu(case, by_row, dtype, index):
     A = table(*case, dtype, index)
     rng = np.random.default_rng(1)
-    grow = np.maximum(rng.normal(size=A.shape), 0).astype(dtype)  # half of them go by lot
+    grow = np.maximum(rng.normal(size=A.shape), 0).astype(dtype)  # half of them go at random
     for share in (0.0, 0.3, 1.0):
         quota = (share * A.row_counts).astype(np.int64) if by_row else int(share * A.nnz)
         compare(A, np.abs(A.data), quota, grow, rows=4)
@@ -78,7 +78,7 @@ def test_long_streams_are_thinned_out_on_the_way():
     grow = np.random.default_rng(4).random(A.shape).astype(np.float32)
     for quota in (1, 7):
         compare(A, np.abs(A.data), quota, grow, rows=2)
-        compare(A, np.abs(A.data), quota, np.zeros_like(grow), rows=3)  # all by lot
+        compare(A, np.abs(A.data), quota, np.zeros_like(grow), rows=3)  # all at random
 
 
 def test_prune_is_that_of_the_cpu():
