@@ -10,7 +10,9 @@ from recsys.factors.sparse_mf import SparseMF
 from recsys.items.ease import EASE
 from recsys.items.knn import ItemKNN
 from recsys.items.popularity import Popularity
+from recsys.items.rp3beta import RP3beta
 from recsys.items.sansa import SANSA
+from recsys.items.user_knn import UserKNN
 from recsys.loading import load
 from sparsenum.topology.recipe import Recipe, Schedule
 
@@ -22,11 +24,13 @@ __all__ = [
     "ItemKNN",
     "LightGCN",
     "Popularity",
+    "RP3beta",
     "ReadReport",
     "Recipe",
     "Schedule",
     "SparseALS",
     "SparseMF",
+    "UserKNN",
     "dense_mf",
     "leave_last",
     "load",

@@ -10,10 +10,13 @@ from recsys.factors.sparse_mf import SparseMF
 from recsys.items.ease import EASE
 from recsys.items.knn import ItemKNN
 from recsys.items.popularity import Popularity
+from recsys.items.rp3beta import RP3beta
 from recsys.items.sansa import SANSA
+from recsys.items.user_knn import UserKNN
 from recsys.storage import files
 
-Model = ItemBlend | SparseMF | LightGCN | SparseALS | ItemKNN | EASE | SANSA | Popularity
+Neighbours = ItemKNN | UserKNN | RP3beta
+Model = ItemBlend | SparseMF | LightGCN | SparseALS | EASE | SANSA | Neighbours | Popularity
 
 
 def load(path: str | os.PathLike[str]) -> Model:
@@ -26,7 +29,7 @@ def load(path: str | os.PathLike[str]) -> Model:
 
     Returns
     -------
-    ItemBlend, SparseMF, LightGCN, SparseALS, ItemKNN, EASE, SANSA or Popularity
+    ItemBlend, SparseMF, LightGCN, SparseALS, EASE, SANSA, ItemKNN, UserKNN, RP3beta or Popularity
         The model, ready to recommend.
 
     Raises

@@ -11,8 +11,10 @@ from recsys import (
     ItemKNN,
     LightGCN,
     Popularity,
+    RP3beta,
     SparseALS,
     SparseMF,
+    UserKNN,
     dense_mf,
 )
 
@@ -25,6 +27,8 @@ MAKERS = {
     "lightgcn": lambda: LightGCN(budget="30%", dim=16, epochs=4),
     "popularity": Popularity,
     "itemknn": lambda: ItemKNN(neighbours=5),
+    "userknn": lambda: UserKNN(neighbours=30),
+    "rp3beta": lambda: RP3beta(neighbours=5),
     "ease": lambda: EASE(budget="20%"),
     "sansa": lambda: SANSA(budget="20%"),
     "blend": lambda: ItemBlend(budget=300, trials=3),

@@ -5,7 +5,7 @@ from typing import Any
 
 from benches.recommending.public_sets import Learner, Outcome, Problem, problem
 from benches.recommending.tuning import BEST, tuned
-from recsys import EASE, SANSA, ItemBlend, Popularity, SparseMF, dense_mf
+from recsys import EASE, SANSA, ItemBlend, Popularity, RP3beta, SparseMF, UserKNN, dense_mf
 from recsys.blend.graph import GraphRule, learn_graph
 from recsys.blend.plan import Plan
 from recsys.scores.history_scores import HistoryScores, ItemTables
@@ -76,6 +76,8 @@ def learners(name: str, *, full: bool = True) -> dict[str, Learner]:
         "blend, 25 %, int8": budgeted(name, 25, values="int8"),
         "popularity": partial(ours, Popularity),
         "plain graph, 25 %": plain_graph,
+        "RP3beta": partial(ours, RP3beta),
+        "UserKNN": partial(ours, UserKNN),
         QUICK_PEER: tuned(QUICK_PEER, name),
     }
     if name in FEW_ITEMS:

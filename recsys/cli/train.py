@@ -29,11 +29,14 @@ MODELS = (
     "sparse-als",
     "dense-mf",
     "itemknn",
+    "userknn",
+    "rp3beta",
     "ease",
     "sansa",
     "popularity",
 )
-LIKES_ALONE = ("auto", "ease", "sansa", "popularity")  # models that use nothing else of a weight
+# Models that use nothing else of a weight than that it is a like.
+LIKES_ALONE = ("auto", "userknn", "rp3beta", "ease", "sansa", "popularity")
 OPTIONS = (
     "budget",
     "values",
@@ -182,6 +185,8 @@ def _maker(arguments: argparse.Namespace) -> "Callable[[Interactions], Recommend
         "sparse-als": (recsys.SparseALS, {}),
         "dense-mf": (recsys.SparseMF, {}),
         "itemknn": (recsys.ItemKNN, {}),
+        "userknn": (recsys.UserKNN, {}),
+        "rp3beta": (recsys.RP3beta, {}),
         "ease": (recsys.EASE, {}),
         "sansa": (recsys.SANSA, {}),
         "popularity": (recsys.Popularity, {}),

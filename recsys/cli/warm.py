@@ -23,6 +23,8 @@ def warm_up() -> Iterator[tuple[str, float]]:
     models = (
         recsys.Popularity(),
         recsys.ItemKNN(),
+        recsys.UserKNN(),
+        recsys.RP3beta(),
         recsys.EASE(budget="50%"),
         recsys.SANSA(budget="50%"),
         recsys.ItemBlend(budget="50%", trials=1),

@@ -4,12 +4,14 @@ import polars as pl
 import pytest
 from judged import NAMES, all_pairs
 
-from recsys import Interactions, ItemKNN
+from recsys import Interactions, ItemKNN, RP3beta, UserKNN
+
+MAKERS = {each.__name__: each for each in (ItemKNN, UserKNN, RP3beta)}
 
 
-@pytest.fixture(scope="module")
-def model():
-    return ItemKNN(neighbours=8).fit(Interactions.read(all_pairs(), **NAMES))
+@pytest.fixture(scope="module", params=MAKERS)
+def model(request):
+    return MAKERS[request.param](neighbours=8).fit(Interactions.read(all_pairs(), **NAMES))
 
 
 def test_a_history_gets_what_a_known_user_with_it_gets(model):

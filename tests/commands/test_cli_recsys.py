@@ -17,7 +17,7 @@ TRAIN = ["--user", "who", "--item", "what"]
 QUICK = ["--model", "dsl-mf", "--budget", "50%", "--dim", "8", "--epochs", "4"]
 OPTIONS = {
     **dict.fromkeys(("ease", "sansa"), ("--budget", "50%")),
-    **dict.fromkeys(("itemknn", "popularity"), ()),
+    **dict.fromkeys(("itemknn", "userknn", "rp3beta", "popularity"), ()),
     "auto": ("--budget", "200", "--trials", "2"),
 }
 
@@ -102,6 +102,7 @@ def test_every_model_from_every_kind_of_table(tmp_path, run, kind, name):
     assert result["rows"]["rows"] == 300
     assert result["seconds_training"] >= 0
     weights = {"popularity": 12, "itemknn": 12 * 11, "dense-mf": 6 * 52}  # 6 of 8 columns
+    weights |= {"rp3beta": 12 * 11, "userknn": events().unique(["who", "what"]).height}
     weights |= {"ease": 6 * 12, "sansa": 6 * 12, "auto": 200}
     if name in weights:
         assert result["weights"] == weights[name]

@@ -11,7 +11,7 @@ OPTIONS = {
     "--duplicates --bad-rows --min-user --min-item --model --budget --values --trials --plan --dim "
     "--epochs --learning-rate --weight-decay --seed --valid --validation --patience --device "
     "--checkpoint --resume --out --json TABLE auto dsl-mf static-mf dsl-lightgcn sparse-als "
-    "dense-mf itemknn ease sansa popularity",
+    "dense-mf itemknn userknn rp3beta ease sansa popularity",
     "evaluate": "--user --item --k --valid --separator --decimal-comma --device --json MODEL.npz "
     "TABLE",
     "recommend": "--users --k --include-seen --allow --deny --unknown --histories --user --item "

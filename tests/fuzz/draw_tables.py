@@ -143,6 +143,14 @@ MODELS = {
             "likeness": dice.one("cosine", "tversky"),
         },
     ),
+    "UserKNN": (
+        10,
+        lambda dice: {
+            "neighbours": int(dice.one(1, 3, 100)),
+            "likeness": dice.one("cosine", "tversky"),
+        },
+    ),
+    "RP3beta": (10, lambda dice: {"neighbours": int(dice.one(1, 3, 100))}),
     "EASE": (12, lambda dice: {"budget": dice.one("100%", "50%", "2%")}),
     "SANSA": (12, lambda dice: {"budget": dice.one("100%", "50%", "2%")}),
     "SparseMF": (

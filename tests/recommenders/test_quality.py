@@ -16,6 +16,8 @@ FLOORS = {
     "lightgcn": 0.85,
     "popularity": 0.1,
     "itemknn": 0.9,
+    "userknn": 0.9,
+    "rp3beta": 0.9,
     "ease": 0.9,
     "sansa": 0.9,
     "blend": 0.85,

@@ -258,6 +258,8 @@ CASES = {
     "als": COMMON | OF_SPARSE | spoiled([*ARRAYS, *TABLES, "item_events"]),
     "popularity": COMMON | spoiled([*ARRAYS, "counts"]),
     "itemknn": COMMON | spoiled([*ARRAYS, "near_counts", "near_indices", "near_data"]),
+    "userknn": COMMON | spoiled([*ARRAYS, "histories_counts", "histories_indices"]),
+    "rp3beta": COMMON | spoiled([*ARRAYS, "near_counts", "near_indices", "near_data"]),
     "ease": COMMON | spoiled([*ARRAYS, "near_counts", "near_indices", "near_data"]),
     "sansa": COMMON | spoiled([*ARRAYS, "near_counts", "near_indices", "near_data"]),
 }

@@ -12,7 +12,17 @@ import warnings
 import polars as pl
 import pytest
 
-from recsys import Interactions, ItemBlend, ItemKNN, LightGCN, SparseALS, SparseMF, load
+from recsys import (
+    Interactions,
+    ItemBlend,
+    ItemKNN,
+    LightGCN,
+    RP3beta,
+    SparseALS,
+    SparseMF,
+    UserKNN,
+    load,
+)
 from recsys.data.vocabulary import lookup
 
 SECONDS = 60  # after which a child that does not answer is taken to hang
@@ -21,6 +31,8 @@ MAKERS = {
     "als": lambda: SparseALS(budget="30%", dim=16, epochs=1, polish=1),
     "lightgcn": lambda: LightGCN(budget="30%", dim=16, epochs=1),
     "itemknn": lambda: ItemKNN(neighbours=5),
+    "userknn": lambda: UserKNN(neighbours=5),
+    "rp3beta": lambda: RP3beta(neighbours=5),
     "blend": lambda: ItemBlend(budget=200, trials=0),
 }
 IDS = {

@@ -83,6 +83,8 @@ def test_weights_that_are_no_numbers_are_dropped_and_told():
 MAKERS = [
     recsys.Popularity,
     lambda: recsys.ItemKNN(neighbours=5),
+    lambda: recsys.UserKNN(neighbours=5),
+    lambda: recsys.RP3beta(neighbours=5),
     lambda: recsys.EASE(budget=20),
     lambda: recsys.SANSA(budget=20),
     lambda: recsys.ItemBlend(budget=40, trials=0),
