@@ -25,8 +25,9 @@ def is_feasible(problem: Problem) -> bool:
     b = np.maximum(np.rint(problem.b * UNITS), 1).astype(np.int32)
     row, column = np.nonzero(allowed)
     source, sink = n + m, n + m + 1
-    tails = np.concatenate([np.full(n, source), row, n + np.arange(m)])
-    heads = np.concatenate([np.arange(n), n + column, np.full(m, sink)])
+    # Whole numbers of 32 bits, the only ones that flows of older scipy take.
+    tails = np.concatenate([np.full(n, source), row, n + np.arange(m)]).astype(np.int32)
+    heads = np.concatenate([np.arange(n), n + column, np.full(m, sink)]).astype(np.int32)
     capacity = np.concatenate([a, np.minimum(a[row], b[column]), b])
     network = coo_array((capacity, (tails, heads)), shape=(n + m + 2, n + m + 2)).tocsr()
     flow = maximum_flow(network, source, sink).flow_value
