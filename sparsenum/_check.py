@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Set
 from numbers import Real
 from typing import Any
 
@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsenum import _system
+
+LARGEST = 1e150  # number that can be squared, as its inverse can
 
 
 def real_array(value: Any, name: str, ndim: int, dtype: Any = np.float64) -> NDArray[Any]:
@@ -41,6 +43,32 @@ def real_array(value: Any, name: str, ndim: int, dtype: Any = np.float64) -> NDA
     return array
 
 
+def shape_of(value: Any, name: str) -> tuple[int, ...]:
+    """Return the shape of an array, or of what numpy would make of a sequence."""
+    try:
+        return tuple(np.shape(value))
+    except ValueError:
+        raise TypeError(
+            f"{name} must be an array of real numbers: got {type(value).__name__} of parts of "
+            "unequal shapes; make them alike first"
+        ) from None
+
+
+def items(value: Any, name: str, what: str, count: int) -> tuple[Any, ...]:
+    """Return what a sequence of `count` things holds, each not yet checked."""
+    try:
+        if isinstance(value, str | Mapping | Set):
+            raise TypeError
+        found = tuple(value)
+    except TypeError:
+        raise TypeError(
+            f"{name} must {what}: got {type(value).__name__}; pass a tuple or a list"
+        ) from None
+    if len(found) != count:
+        raise ValueError(f"{name} must {what}: got {len(found)} items")
+    return found
+
+
 def float_type(value: Any) -> Any:
     """Return the dtype to read a value in: float32 for float32 arrays, float64 for all others."""
     return np.float32 if getattr(value, "dtype", None) == np.float32 else np.float64
@@ -54,6 +82,17 @@ def positive(value: Any, name: str, remedy: str) -> float:
     return number
 
 
+def moderate(value: Any, name: str, remedy: str) -> float:
+    """Return `value` as a float above zero whose square, and that of its inverse, are floats."""
+    number = positive(value, name, remedy)
+    if not 1.0 / LARGEST <= number <= LARGEST:
+        raise ValueError(
+            f"{name} must be from {1.0 / LARGEST:.0e} to {LARGEST:.0e}: got {number:.3g}; change "
+            "the unit of the costs, or of the masses"
+        )
+    return number
+
+
 def non_negative(value: Any, name: str, remedy: str) -> float:
     """Return `value` as a finite float of at least zero."""
     number = _number(value, name, remedy)
@@ -64,9 +103,13 @@ def non_negative(value: Any, name: str, remedy: str) -> float:
 
 def _number(value: Any, name: str, remedy: str) -> float:
     try:
+        if np.iscomplexobj(value):
+            raise TypeError
         return float(value)
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a number: got {value!r}; {remedy}") from None
+    except OverflowError:  # of an integer
+        return math.inf
 
 
 def share(value: Any, name: str) -> float:
@@ -92,10 +135,25 @@ def whole(value: Any, name: str, *, lower: int = 0, upper: int | None = None) ->
 
 def choice(value: Any, name: str, allowed: Collection[str]) -> str:
     """Return `value` if it is one of the `allowed` words."""
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         words = ", ".join(repr(word) for word in allowed)
         raise ValueError(f"Unknown {name} {value!r}: expected one of {words}")
     return str(value)
+
+
+def flag(value: Any, name: str) -> bool:
+    """Return whether something is true, as `if` has it."""
+    try:
+        return bool(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be True or False: got {type(value).__name__}") from None
+
+
+def function(value: Any, name: str) -> Any:
+    """Return what can be called, or None."""
+    if value is None or callable(value):
+        return value
+    raise TypeError(f"{name} must be a function: got {type(value).__name__}")
 
 
 def require_memory(shape: tuple[int, int], what: str, remedy: str) -> None:

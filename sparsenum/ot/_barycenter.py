@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sparsenum._check import positive, real_array, whole
+from sparsenum._check import LARGEST, flag, real_array, whole
 from sparsenum.errors import ConvergenceWarning
-from sparsenum.ot.problems.checks import mismatch
+from sparsenum.ot.problems.checks import mismatch, strength, tolerance
 from sparsenum.ot.problems.dense import Problem, Vector
 from sparsenum.ot.problems.offsets import rows_levelled
 from sparsenum.ot.problems.reduction import balancing, counting
@@ -124,11 +124,11 @@ def barycenter(
         raise ValueError(
             f"M must have one row for each bin of A, {len(histograms)}: got shape {cost.shape}"
         )
-    reg = positive(reg, "reg", "it is the strength of the entropy, in the unit of M")
+    reg = strength(reg)
     monitor = Monitor(
-        positive(stopThr, "stopThr", "it bounds how far the plans disagree"),
+        tolerance(stopThr, "stopThr"),
         whole(numItermax, "numItermax"),
-        callback=printing(None) if verbose else None,
+        callback=printing(None) if flag(verbose, "verbose") else None,
     )
     share, mass = _weights(weights, histograms.shape[1]), float(histograms[:, 0].sum())
     used = np.flatnonzero(share)
@@ -146,7 +146,7 @@ def barycenter(
     ]
     at, counts = annealed_agreement(problems, share[used], monitor)
     converged = at.error <= monitor.tol
-    if warn and not converged:
+    if flag(warn, "warn") and not converged:
         warnings.warn(
             f"Barycenter did not converge: the plans differ from it by {at.error:.1e} after "
             f"{len(monitor.errors) - 1} iterations, tolerance {monitor.tol:.1e} (raise numItermax, "
@@ -155,7 +155,7 @@ def barycenter(
             stacklevel=2,
         )
     q = tensor_like(mass * at.mean, *given)
-    if not log:
+    if not flag(log, "log"):
         return q
     f = np.full(histograms.shape, -np.inf)
     g = np.zeros((cost.shape[1], histograms.shape[1]))
@@ -200,8 +200,11 @@ def _finite_cost(M: ArrayLike) -> NDArray[np.float64]:
     cost = real_array(M, "M", 2)
     if cost.shape[1] == 0:
         raise ValueError(f"M must have at least one column: got shape {cost.shape}")
-    if not np.isfinite(cost).all():
-        raise ValueError("M must hold finite costs: got NaN or infinity; clean the cost first")
+    if not (np.abs(cost) <= LARGEST).all():
+        raise ValueError(
+            f"M must hold finite costs, up to {LARGEST:.0e}: got NaN, infinity or more; clean the "
+            "cost first"
+        )
     return cost
 
 

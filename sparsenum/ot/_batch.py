@@ -7,13 +7,13 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sparsenum._check import choice, positive, real_array, whole
+from sparsenum._check import choice, real_array, shape_of, whole
 from sparsenum._device import Device, device_name, on_cuda
 from sparsenum.errors import ConvergenceWarning
-from sparsenum.ot.problems.checks import RegType, value_type
+from sparsenum.ot.problems.checks import RegType, strength, tolerance, value_type
 from sparsenum.ot.problems.dense import Vector
 from sparsenum.ot.problems.seal import Seal
-from sparsenum.ot.solutions.attempt import MAX_ITER, TOL
+from sparsenum.ot.solutions.attempt import MAX_ITER
 from sparsenum.ot.solutions.implicit import Convention
 from sparsenum.ot.stacks.solution import BatchSolution
 from sparsenum.ot.stacks.stack import Stack
@@ -110,8 +110,9 @@ def solve_batch(
     choice(grad, "grad", GRADS)
     device = device_name(device)
     kind = value_type(reg_type)
-    tol = positive(TOL if tol is None else tol, "tol", "it bounds the violation of the marginals")
+    tol = tolerance(tol)
     limit = MAX_ITER["auto"] if max_iter is None else whole(max_iter, "max_iter", lower=0)
+    limit = min(limit, np.iinfo(np.int64).max)  # which kernels count in
     inputs = M, a, b, reg
     if is_traced(*inputs):
         options: dict[str, Any] = {"tol": tol, "max_iter": max_iter, "reg_type": kind}
@@ -148,9 +149,9 @@ def solve_batch(
 def _masses(x: ArrayLike | None, name: str, shape: tuple[int, ...], axis: int) -> Vector:
     """Return masses for one side of all problems, shape (B, n), not yet checked one by one."""
     length = shape[axis]
-    if x is None or np.size(x) == 0:
+    if x is None or 0 in shape_of(x, name):
         return np.full((shape[0], length), 1.0 / length)
-    mass = real_array(x, name, 1 if np.ndim(x) == 1 else 2)  # type: ignore[arg-type]
+    mass = real_array(x, name, 1 if len(shape_of(x, name)) == 1 else 2)
     if mass.shape not in ((length,), (shape[0], length)):
         raise ValueError(
             f"{name} must have shape ({length},), for all problems, or ({shape[0]}, {length}): "
@@ -160,11 +161,8 @@ def _masses(x: ArrayLike | None, name: str, shape: tuple[int, ...], axis: int) -
 
 
 def _regs(reg: ArrayLike | None, count: int) -> Vector:
-    if reg is None:
-        raise ValueError("reg must be given; for unregularised transport use POT's ot.emd")
-    if np.ndim(reg) == 0:  # type: ignore[arg-type]
-        remedy = "it is the strength of the entropy, in the unit of M"
-        return np.full(count, positive(reg, "reg", remedy))
+    if shape_of(reg, "reg") == ():
+        return np.full(count, strength(reg))
     regs = real_array(reg, "reg", 1).copy()
     if regs.size != count:
         raise ValueError(

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sparsenum._check import choice, float_type, positive, real_array, whole
+from sparsenum._check import choice, flag, float_type, function, items, real_array, shape_of, whole
 from sparsenum._device import device_name, lives_on_cuda
 from sparsenum.errors import ConvergenceWarning
+from sparsenum.ot.problems.checks import strength, tolerance
 from sparsenum.ot.solutions.attempt import HASTENED, attempt
 from sparsenum.ot.solutions.implicit import Convention
 from sparsenum.ot.solutions.solution import Solution
@@ -129,8 +130,9 @@ def sinkhorn(
     >>> ot.sinkhorn([0.5, 0.5], [0.5, 0.5], [[0.0, 1.0], [1.0, 0.0]], 1.0).round(3).tolist()
     [[0.366, 0.134], [0.134, 0.366]]
     """
+    log = flag(log, "log")
     solver = _Solver(M, reg, method, numItermax, stopThr, verbose, warn, warmstart, kwargs)
-    if np.ndim(b) == 2:
+    if len(shape_of(b, "b")) == 2:
         return solver.costs(a, b, log)
     result = solver.run(a, b)
     return (solver.plan(result), solver.log(result)) if log else solver.plan(result)
@@ -185,8 +187,9 @@ def sinkhorn2(
     """
     if str(method).lower() in PLAN_ONLY:
         raise ValueError(f"Unknown method {method!r}: POT gives it to sinkhorn alone; use that")
+    log = flag(log, "log")
     solver = _Solver(M, reg, method, numItermax, stopThr, verbose, warn, warmstart, kwargs)
-    if np.ndim(b) == 2:
+    if len(shape_of(b, "b")) == 2:
         return solver.costs(a, b, log)
     result = solver.run(a, b)
     cost = result.value_linear
@@ -215,20 +218,23 @@ class _Solver:
             )
         options = {key: value for key, value in options.items() if key in OPTIONS}
         options["device"] = device_name(options.get("device", "cpu"))
-        if verbose:
-            options["callback"] = printing(options.get("callback"))
+        callback = function(options.get("callback"), "callback")
+        if flag(verbose, "verbose"):
+            options["callback"] = printing(callback)
         self.given, self.reg = M, reg
         if not is_traced(M):
             cost = where_it_is(M, options["device"])
             self.dtype = float_type(cost)
             self.M = cost if lives_on_cuda(cost) else real_array(cost, "M", 2, self.dtype)
-        self.warn = warn
+        self.warn = flag(warn, "warn")
         self.warmstart = warmstart
         self.keywords: dict[str, Any] = {
             "method": METHODS[choice(str(method).lower(), "method", METHODS)],
             "max_iter": whole(numItermax, "numItermax"),
             # POT takes zero for "as far as it goes".
-            "tol": np.finfo(np.float64).tiny if stopThr == 0 else _threshold(stopThr),
+            "tol": np.finfo(np.float64).tiny
+            if shape_of(stopThr, "stopThr") == () and stopThr == 0
+            else tolerance(stopThr, "stopThr"),
             **OPTIONS,
             **options,
         }
@@ -250,16 +256,16 @@ class _Solver:
         """Return potentials of a pair of log-scalings."""
         if warmstart is None:
             return None
-        if len(warmstart) != 2:
-            raise ValueError(f"warmstart must be a pair (log_u, log_v): got {len(warmstart)} items")
-        log_u, log_v = (real_array(to_numpy(x), "warmstart", 1) for x in warmstart)
-        if (log_u.size, log_v.size) != tuple(self.M.shape):
+        both = items(warmstart, "warmstart", "be a pair (log_u, log_v)", 2)
+        log_u, log_v = (real_array(to_numpy(x), "warmstart", 1) for x in both)
+        shape = tuple(np.shape(self.given))
+        if (log_u.size, log_v.size) != shape:
             raise ValueError(
-                f"warmstart must have lengths {tuple(self.M.shape)}: got ({log_u.size}, "
-                f"{log_v.size})"
+                f"warmstart must have lengths {shape}: got ({log_u.size}, {log_v.size})"
             )
-        reg = to_numpy(self.reg)
-        return reg * log_u, reg * log_v
+        reg = strength(to_numpy(self.reg))
+        with np.errstate(over="ignore"):  # which no start can be made of
+            return reg * log_u, reg * log_v
 
     def plan(self, result: Any) -> Any:
         """Return the plan in the caller's precision."""
@@ -271,11 +277,10 @@ class _Solver:
         """Solve one problem for each column of b."""
         targets = b.T if is_tensor(b) else np.ascontiguousarray(real_array(b, "b", 2).T)
         k = len(targets)
-        starts = [None] * k if self.warmstart is None else self.warmstart
-        if len(starts) != k:
-            raise ValueError(
-                f"warmstart must hold one pair for each of the {k} columns of b: got {len(starts)}"
-            )
+        starts: tuple[Any, ...] = (None,) * k
+        if self.warmstart is not None:
+            each = f"hold one pair for each of the {k} columns of b"
+            starts = items(self.warmstart, "warmstart", each, k)
         results = [self.run(a, t, s) for t, s in zip(targets, starts, strict=True)]
         library = np if _is_numpy(results[0]) else results[0]._backend
         costs = library.stack([r.value_linear for r in results])
@@ -317,7 +322,3 @@ SCALINGS = ("u", "v", "log_u", "log_v", "logu", "logv", "alpha", "beta")
 
 def _is_numpy(result: Solution | TensorSolution) -> bool:
     return isinstance(result, Solution)
-
-
-def _threshold(stopThr: float) -> float:
-    return positive(stopThr, "stopThr", "it bounds the violation of the marginals")

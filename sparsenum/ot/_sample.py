@@ -9,14 +9,23 @@ from typing import Any, cast, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sparsenum._check import choice, positive, real_array, require_memory, whole
+from sparsenum._check import (
+    LARGEST,
+    choice,
+    flag,
+    function,
+    positive,
+    real_array,
+    require_memory,
+    whole,
+)
 from sparsenum.errors import ConvergenceWarning
 from sparsenum.ot._solve import answered, solve
-from sparsenum.ot.problems.checks import RegType, masses, value_type
+from sparsenum.ot.problems.checks import RegType, masses, strength, tolerance, value_type
 from sparsenum.ot.problems.clouds.points import Metric, PointProblem, costs
 from sparsenum.ot.problems.clouds.tree import Points, tree_order
 from sparsenum.ot.problems.reduction import Reduction
-from sparsenum.ot.solutions.attempt import MAX_ITER, TOL
+from sparsenum.ot.solutions.attempt import MAX_ITER
 from sparsenum.ot.solutions.certify import certify, shortfall
 from sparsenum.ot.solutions.solution import Solution
 from sparsenum.ot.solvers.annealing.multiscale import multiscale_newton
@@ -132,7 +141,7 @@ def solve_sample(
         raise NotImplementedError(
             "debias must be False: for the debiased value use sinkhorn_divergence"
         )
-    if not lazy:
+    if not flag(lazy, "lazy"):
         M = sample_costs(X_a, X_b, metric)
         options |= {"reg_type": reg_type, "tol": tol, "max_iter": max_iter}
         options |= {"n_threads": n_threads, "callback": callback, "time_limit": time_limit}
@@ -150,11 +159,12 @@ def solve_sample(
     kind = value_type(reg_type)
     if n_threads is not None:
         whole(n_threads, "n_threads", lower=1)
-    if reg is None:
-        raise ValueError("reg must be given; for unregularised transport use POT's ot.emd")
-    reg = positive(reg, "reg", "it is the strength of the entropy, in the unit of the cost")
-    callback = printing(callback) if verbose else callback
-    tol = positive(TOL if tol is None else tol, "tol", "it bounds the violation of the marginals")
+    reg = strength(reg)
+    callback = function(callback, "callback")
+    callback = printing(callback) if flag(verbose, "verbose") else callback
+    tol = tolerance(tol)
+    if time_limit is not None:
+        time_limit = positive(time_limit, "time_limit", "it is in seconds")
     limit = MAX_ITER["auto"] if max_iter is None else whole(max_iter, "max_iter")
     monitor = Monitor(tol, limit, time_limit, callback)  # its clock starts here
     mass_a, mass_b = masses(to_numpy(a), "a", len(X)), masses(to_numpy(b), "b", len(Y))
@@ -183,7 +193,7 @@ def sample_costs(X_a: Any, X_b: Any, metric: str | Callable[[Any, Any], float]) 
     require_memory((len(X), len(Y)), "cost matrix", "pass lazy=True")
     if is_tensor(X_a) or is_tensor(X_b):
         return tensor_costs(X_a, X_b, metric)
-    if metric in get_args(Metric):
+    if isinstance(metric, str) and metric in get_args(Metric):
         return costs(X, Y, cast(Metric, metric))
     from scipy.spatial.distance import cdist
 
@@ -206,6 +216,9 @@ def _points(X: ArrayLike, name: str) -> Points:
     points = real_array(X, name, 2)
     if 0 in points.shape:
         raise ValueError(f"{name} must have at least one point: got shape {points.shape}")
-    if not np.isfinite(points).all():
-        raise ValueError(f"{name} must hold finite coordinates: got NaN or infinity; clean it")
+    if not (np.abs(points) <= LARGEST).all():
+        raise ValueError(
+            f"{name} must hold finite coordinates, up to {LARGEST:.0e}: got NaN, infinity or more; "
+            "clean it"
+        )
     return points

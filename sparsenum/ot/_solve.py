@@ -5,7 +5,7 @@ from typing import Any, Literal, cast
 
 from numpy.typing import ArrayLike
 
-from sparsenum._check import choice
+from sparsenum._check import choice, flag, function
 from sparsenum._device import Device, device_name
 from sparsenum.errors import ConvergenceWarning
 from sparsenum.ot.problems.checks import RegType, value_type
@@ -237,7 +237,8 @@ def answered(
         raise NotImplementedError("c must be None: the reference of the entropy is a b' here")
     if grad == "last_step" and max_iter == 0:
         raise ValueError("max_iter must be positive with grad='last_step': got 0")
-    device = device_name(device)
+    device, callback = device_name(device), function(callback, "callback")
+    verbose = flag(verbose, "verbose")
     rhos: Any = unbalanced if isinstance(unbalanced, tuple | list) else (unbalanced,)
     if any(map(is_differentiated, rhos)):
         raise NotImplementedError("unbalanced has no derivatives in this version: detach it")

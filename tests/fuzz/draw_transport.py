@@ -41,7 +41,7 @@ class Dice:
 
     def size(self, most=40):
         """Return a size: mostly small."""
-        return int(min(most, 1 + self.rng.geometric(self.one(0.5, 0.2, 0.06))))
+        return int(min(most, 1 + self.rng.geometric(self.one(0.5, 0.4, 0.2, 0.06))))
 
     def power(self, low, high):
         """Return a power of ten between two."""
@@ -334,6 +334,12 @@ DRAWS = {
 # What is wrong, and how arrays are passed.
 
 
+WRONG = (
+    *(np.nan, np.inf, -1.0, 0, 1e-300, 1e300, 10**400, True, None, "many"),
+    *([1.0, 2.0], [[1.0], [1.0, 2.0]], [], ("a", "b"), {"a": 1.0}),
+)
+
+
 def spoiled(case, dice):
     """Return a case, one in thirty with something wrong about it."""
     if not dice.chance(1 / 30):
@@ -342,7 +348,7 @@ def spoiled(case, dice):
     x = case.arguments[name]
     if isinstance(x, np.ndarray) and x.size:
         return case.changed(**{name: spoiled_array(x, dice)})
-    wrong = dice.one(np.nan, np.inf, -1.0, 0, "many", None, 1e-300, 1e300, [1.0, 2.0], True)
+    wrong = dice.one(*WRONG)
     return case.changed(**{name: wrong})
 
 

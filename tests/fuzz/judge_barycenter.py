@@ -3,7 +3,7 @@
 import numpy as np
 
 from fuzz import oracles
-from fuzz.judge_transport import WORK, Found, Problem, exponentials, noise
+from fuzz.judge_transport import CLEAR, WORK, Found, Problem, chosen, exponentials, noise
 from fuzz.oracles import L, long
 
 
@@ -31,7 +31,7 @@ def wrong_barycenter(case, q, log):
     drift = long(log["g"])[:, used] @ weights[used]
     if np.ptp(drift) > 1e-9 * reg + 1e-12 * np.abs(log["g"]).max():
         yield f"potentials: their weighted sum varies by {np.ptp(drift):.1e}"
-    if log["converged"]:
+    if log["converged"] and (slack > CLEAR or chosen(q)):
         yield from twin(A, M, reg, weights, q, said + min(slack, L(1e-9)))
 
 

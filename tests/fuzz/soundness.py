@@ -22,7 +22,7 @@ def soundness(case):
     if alone == FLAWED:
         return FLAWED
     try:
-        return max([alone, shapes(case), *(totals(*pair) for pair in pairs(case))])
+        return max([alone, shapes(case), *(totals(case, *pair) for pair in pairs(case))])
     except (TypeError, ValueError):  # not even numbers
         return DOUBTFUL
 
@@ -150,7 +150,7 @@ def pairs(case):
     if case.door == "barycenter":
         columns = case.get("A").T
         return [(columns[0], column) for column in columns]
-    if case.get("unbalanced") is not None:
+    if case.get("unbalanced") is not None and np.min(case.get("unbalanced")) < np.inf:
         return [(np.full(1, HUGE), np.ones(1))] if is_rewarding(case) else []
     a, b = (np.ones(1) if np.size(x) == 0 else x for x in map(filled(case), "ab"))
     if case.door == "solve_batch":
@@ -170,12 +170,15 @@ def filled(case):
     return lambda name: np.ones(1) if case.get(name) is None else np.asarray(case.get(name))
 
 
-def totals(a, b):
+def totals(case, a, b):
     """Return whether two totals agree, up to a rounding that must pass."""
     sums = np.array([a.sum(), b.sum()], np.longdouble)
     if not sums.min() > 0:
         return FLAWED
     if not sums.max() < HUGE or sums.min() < 1 / HUGE:
+        return DOUBTFUL
+    single = np.asarray(case.get("M")).dtype == np.float32  # as the plan then is
+    if single and not 1e-34 < sums.min() < sums.max() < 1e38:
         return DOUBTFUL
     apart = np.ptp(sums) / sums.max()
     return SOUND if apart <= 9e-7 else DOUBTFUL if apart < 1e-5 else FLAWED

@@ -1,5 +1,7 @@
 """`ot.solve_batch` against `ot.solve` problem by problem, slow twins, and POT."""
 
+import warnings
+
 import naive
 import numpy as np
 import pytest
@@ -35,6 +37,20 @@ def assert_as_solve(result, M, a, b, regs, tol):
 
 
 # What is solved
+
+
+@pytest.mark.parametrize("max_iter", [0, 1, 3, 12, 1000])
+@pytest.mark.parametrize("apart", [0.0, 4e-7, -4e-7])
+def test_errors_are_those_of_the_masses_as_given(apart, max_iter):
+    M, a, b = stack()
+    b = b * (1 + apart)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        result = ot.solve_batch(3 * M, 0.5, a, b, max_iter=max_iter)
+    true = true_errors(result.plan, a, b)
+    np.testing.assert_allclose(result.marginal_error, true, rtol=2e-3, atol=1e-14)
+    singly = [one.marginal_error for one in map(result.__getitem__, range(len(result)))]
+    np.testing.assert_allclose(singly, true, rtol=2e-3, atol=1e-14)
 
 
 @few

@@ -1,12 +1,12 @@
 """What a cost matrix, masses and a convention for the value must be."""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sparsenum._check import float_type, real_array
+from sparsenum._check import float_type, moderate, positive, real_array, shape_of
 from sparsenum.ot.problems.dense import Matrix, Vector
 
 RegType = Literal["KL", "entropy"]
@@ -14,6 +14,9 @@ REG_TYPES: dict[str, RegType] = {"kl": "KL", "entropy": "entropy"}
 # Relative difference of the totals of a and b that is taken for rounding; of masses in float32, of
 # which each is rounded, as many units as the sum of their rounding errors is likely to have.
 MASS_MISMATCH, UNITS = 1e-6, 4.0
+
+
+TOL = 1e-9
 
 
 def cost_matrix(M: ArrayLike) -> Matrix:
@@ -34,9 +37,23 @@ def refuse_cost(lowest: float) -> None:
         raise ValueError(f"M must hold numbers or plus infinity: got {fact}; clean the cost first")
 
 
+def strength(reg: Any) -> float:
+    """Return the checked strength of the entropy."""
+    if reg is None:
+        raise ValueError("reg must be given; for unregularised transport use POT's ot.emd")
+    return moderate(reg, "reg", "it is the strength of the entropy, in the unit of M")
+
+
+def tolerance(tol: Any, name: str = "tol") -> float:
+    """Return the checked tolerance; more than all of the mass says no more than that."""
+    if tol is None:
+        return TOL
+    return min(positive(tol, name, "it bounds the violation of the marginals"), 1.0)
+
+
 def masses(x: ArrayLike | None, name: str, length: int) -> Vector:
     """Return the checked masses of one side of a problem, uniform if none are given."""
-    if x is None or np.size(x) == 0:
+    if x is None or 0 in shape_of(x, name):
         return np.full(length, 1.0 / length)
     mass = real_array(x, name, 1).copy()  # a result is a value
     if mass.size != length:

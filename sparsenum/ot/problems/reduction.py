@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sparsenum._check import real_array
+from sparsenum._check import items, real_array
 from sparsenum.ot.problems.checks import refuse_total, shared_mass
 from sparsenum.ot.problems.dense import Matrix, Problem, Vector
 from sparsenum.ot.problems.offsets import EPS, LOST, Offsets, levelled
@@ -206,13 +206,18 @@ def refuse_closed(cost: Matrix, sides: tuple[Places, Places], rho: tuple[float, 
             )
 
 
-def start_of(potentials: tuple[ArrayLike, ArrayLike] | None, reduction: Reduction) -> Vector:
-    """Return the first g; f follows from g, since rows are exact at every iterate."""
+def start_of(
+    potentials: tuple[ArrayLike, ArrayLike] | None, reduction: Reduction, reg: float
+) -> Vector:
+    """Return the first g; f follows from g, since rows are exact at every iterate.
+
+    A start in which not one digit of the differences that a plan depends on is left is no start.
+    """
+    nothing = np.zeros(reduction.columns.size)
     if potentials is None:
-        return np.zeros(reduction.columns.size)
-    if len(potentials) != 2:
-        raise ValueError(f"potentials_init must be a pair (f, g): got {len(potentials)} items")
-    f, g = (real_array(x, "potentials_init", 1) for x in potentials)
+        return nothing
+    both = items(potentials, "potentials_init", "be a pair (f, g)", 2)
+    f, g = (real_array(x, "potentials_init", 1) for x in both)
     if (f.size, g.size) != reduction.shape:
         raise ValueError(
             f"potentials_init must have lengths {reduction.shape}: got ({f.size}, {g.size})"
@@ -220,7 +225,8 @@ def start_of(potentials: tuple[ArrayLike, ArrayLike] | None, reduction: Reductio
     g = g[reduction.columns]
     if reduction.offsets is not None:
         g = g - reduction.offsets[1]
-    return np.where(np.isfinite(g), g, 0.0)
+    g = np.where(np.isfinite(g), g, 0.0)
+    return g if EPS * float(np.abs(g).max()) < reg else nothing
 
 
 def completed(

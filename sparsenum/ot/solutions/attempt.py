@@ -6,7 +6,7 @@ from numpy.typing import ArrayLike
 
 from sparsenum._check import choice, positive, whole
 from sparsenum._device import on_cuda
-from sparsenum.ot.problems.checks import cost_matrix, masses, value_type
+from sparsenum.ot.problems.checks import cost_matrix, masses, strength, tolerance, value_type
 from sparsenum.ot.problems.dense import Problem
 from sparsenum.ot.problems.feasibility import is_feasible
 from sparsenum.ot.problems.reduction import Reduction, start_of
@@ -28,7 +28,6 @@ ALGORITHMS: dict[str, Any] = {
     "sns-paper": sinkhorn_newton_sparse,
     HASTENED: hastened_sinkhorn,
 }
-TOL = 1e-9
 
 
 def attempt(
@@ -50,14 +49,12 @@ def attempt(
     unbalanced_type: str = "KL",
 ) -> Solution:
     """Return the solution of `solve` without its warning: filters are not thread-safe."""
-    if method != HASTENED:
+    if not (isinstance(method, str) and method == HASTENED):
         method = choice("auto" if method is None else method, "method", MAX_ITER)
     kind = value_type(reg_type)
     threads = 1 if n_threads is None else whole(n_threads, "n_threads", lower=1)
-    if reg is None:
-        raise ValueError("reg must be given; for unregularised transport use POT's ot.emd")
-    reg = positive(reg, "reg", "it is the strength of the entropy, in the unit of M")
-    tol = positive(TOL if tol is None else tol, "tol", "it bounds the violation of the marginals")
+    reg = strength(reg)
+    tol = tolerance(tol)
     limit = (
         MAX_ITER.get(method, MAX_ITER["auto"])
         if max_iter is None
@@ -82,7 +79,7 @@ def attempt(
         return found.sealed(seal)
     reduction, cost = Reduction.of(M, *sides, reg)
     problem = Problem(cost, *reduction.shares, reg, threads)
-    start = start_of(potentials_init, reduction)
+    start = start_of(potentials_init, reduction, reg)
     log: dict[str, Any] = {"method": method, "tol": tol}
     if method == "sinkhorn":
         at = sinkhorn(problem, start, monitor.proceed)

@@ -41,7 +41,7 @@ def device_solution(
     regular &= EPS * max(found.high, -found.low) <= LOST * reg  # no offsets to be taken off
     reduction, left = _reduced(cost, regular, *sides, reg)
     problem = DeviceProblem(left, *reduction.shares, reg)
-    start = start_of(potentials, reduction)
+    start = start_of(potentials, reduction, reg)
     log: dict[str, Any] = {"method": method, "tol": monitor.tol}
     if method == "sinkhorn":
         at = dense.sinkhorn(problem, start, monitor)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sparsenum._check import positive
+from sparsenum._check import moderate, shape_of
 from sparsenum.ot.problems.checks import RegType
 from sparsenum.ot.problems.dense import Matrix, Problem, Vector
 from sparsenum.ot.problems.offsets import EPS, LOST, Offsets
@@ -31,7 +31,7 @@ def penalties(unbalanced: Any, unbalanced_type: str) -> Penalties | None:
             f"unbalanced_type must be 'KL': got {unbalanced_type!r}, which is not part of this "
             "version; use POT's ot.solve for it"
         )
-    pair = list(unbalanced) if np.ndim(unbalanced) else [unbalanced]
+    pair = list(unbalanced) if shape_of(unbalanced, "unbalanced") else [unbalanced]
     if len(pair) not in (1, 2):
         raise ValueError(f"unbalanced must be a number or a pair of them: got {len(pair)} items")
     rho_a, rho_b = (_penalty(rho) for rho in (pair[0], pair[-1]))
@@ -41,7 +41,7 @@ def penalties(unbalanced: Any, unbalanced_type: str) -> Penalties | None:
 def _penalty(rho: Any) -> float:
     if isinstance(rho, float | np.floating) and rho == math.inf:
         return math.inf
-    return positive(rho, "unbalanced", "it is the strength of a penalty; inf for an exact marginal")
+    return moderate(rho, "unbalanced", "it is the strength of a penalty; inf for an exact marginal")
 
 
 def relaxed_solution(
@@ -71,7 +71,7 @@ def relaxed_solution(
         cost = (cost - offsets[0][:, None]) - offsets[1]
         own = cost if reg_type == "KL" else (own - offsets[0][:, None]) - offsets[1]
     problem = Problem(cost, mass_a, mass_b, reg, n_threads)
-    psi = start_of(potentials_init, reduction)
+    psi = start_of(potentials_init, reduction, reg)
     if psi.any():
         psi = psi - shift[1] - (log_b if reg_type == "KL" else 0.0)
     f, g, counts = annealed_relaxed(problem, rho, psi, monitor)

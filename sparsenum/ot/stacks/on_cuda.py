@@ -82,11 +82,12 @@ class DevicePasses:
         f[:], g[:] = (x.copy_to_host() for x in found)
         sweeps[:], steps[:] = counts.copy_to_host().T
 
-    def assess(self, f: Vector, g: Vector, sums: NDArray[np.float64]) -> None:
+    def assess(self, b: Vector, f: Vector, g: Vector, sums: NDArray[np.float64]) -> None:
         """Write the errors and values that follow from the sums of each plan."""
         out = device.empty(sums.shape)
+        sides = self._sides[0], device.to_device(b)
         potentials = device.to_device(f), device.to_device(g)
-        _cuda_passes.assess[self._blocks](self.M, *self._sides, self._reg, *potentials, out)
+        _cuda_passes.assess[self._blocks](self.M, *sides, self._reg, *potentials, out)
         sums[:] = out.copy_to_host()
 
     def plans(self, f: Vector, g: Vector, mass: Vector) -> Any:

@@ -38,8 +38,11 @@ class Passes(Protocol):
     ) -> None:
         """Solve all problems as far as kernels do; write potentials and counts."""
 
-    def assess(self, f: Vector, g: Vector, sums: NDArray[np.float64]) -> None:
-        """Write the errors and values that follow from the sums of each plan."""
+    def assess(self, b: Vector, f: Vector, g: Vector, sums: NDArray[np.float64]) -> None:
+        """Write the errors and values that follow from the sums of each plan.
+
+        Its columns should sum to b, of about the same total as the rows.
+        """
 
     def plans(self, f: Vector, g: Vector, mass: Vector) -> Any:
         """Return the plans, each times its mass."""
@@ -106,9 +109,10 @@ class HostPasses:
 
         by_rows(work, (len(f), PASSES * self.M[0].size), self.threads)
 
-    def assess(self, f: Vector, g: Vector, sums: NDArray[np.float64]) -> None:
+    def assess(self, b: Vector, f: Vector, g: Vector, sums: NDArray[np.float64]) -> None:
         """Write the errors and values that follow from the sums of each plan."""
-        arrays = *self.problems, f, g, sums
+        M, a, _, reg = self.problems
+        arrays = M, a, b, reg, f, g, sums
 
         def work(block: slice) -> None:
             _cpu_passes.assess(*(x[block] for x in arrays))

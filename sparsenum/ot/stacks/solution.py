@@ -9,8 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sparsenum._check import choice, real_array
 from sparsenum.ot.problems.checks import RegType
-from sparsenum.ot.problems.dense import Problem, Vector
-from sparsenum.ot.problems.reduction import Reduction
+from sparsenum.ot.problems.dense import Vector
 from sparsenum.ot.solutions.certify import certify
 from sparsenum.ot.solutions.derivatives import Derivatives
 from sparsenum.ot.solutions.gradient import Gradient
@@ -107,7 +106,7 @@ class BatchSolution:
             potentials=(frozen(f), frozen(g)),
             value=frozen(stack.mass * (linear + stack.reg * regulariser)),
             value_linear=frozen(stack.mass * linear),
-            marginal_error=frozen(error + stack.unavoidable),
+            marginal_error=frozen(stack.errors()),
             converged=frozen(converged),
             status=frozen(stack.status),
             n_iter=frozen(stack.sweeps + stack.newton),
@@ -133,11 +132,7 @@ class BatchSolution:
         """Return the solution of one problem, as `solve` would."""
         stack = self._stack
         stack.check_costs()
-        sides = stack.a[k], stack.b[k]
-        reg = float(stack.reg[k])
-        reduction, cost = Reduction.of(stack.passes.cost(k), *sides, reg)
-        problem = Problem(cost, *reduction.shares, reg)
-        f, g = stack.inner(k, reduction)
+        reduction, problem, f, g = stack.canonical(k)
         monitor = Monitor(stack.tol, stack.limit, status=self.status[k].item())
         monitor.tick(self.marginal_error[k])
         log = {"method": "auto", "tol": stack.tol, "newton": int(stack.newton[k])}

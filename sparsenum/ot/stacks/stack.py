@@ -5,16 +5,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsenum._check import LARGEST
 from sparsenum._device import Device
 from sparsenum._threads import by_rows
 from sparsenum.ot.problems.checks import MASS_MISMATCH
-from sparsenum.ot.problems.dense import Vector
+from sparsenum.ot.problems.dense import Problem, Vector
+from sparsenum.ot.problems.offsets import EPS
 from sparsenum.ot.problems.reduction import LEAST, Reduction, completed
 from sparsenum.ot.problems.seal import Seal
 from sparsenum.ot.solutions.attempt import attempt
 from sparsenum.ot.stacks.passes import PASSES, passes_over
 
 SMALL = 128 * 128  # costs up to which a kernel with dense Hessians beats the method of `solve`
+NEGLIGIBLE = 1e-3  # share of an error up to which it does not matter what part of it it is
 SUMS = ("error", "total", "linear", "entropy", "reference")  # what is recomputed of each plan
 
 
@@ -64,7 +67,7 @@ class Stack:
         """Raise the error of `solve` for the first problem that `solve` would refuse."""
         with np.errstate(all="ignore"):
             totals = self.mass, self.b.sum(axis=1)
-            sound = self.passes.sound() & (self.reg > 0) & np.isfinite(self.reg)
+            sound = self.passes.sound() & (np.abs(np.log10(self.reg)) <= np.log10(LARGEST))
             for x, total in zip((self.a, self.b), totals, strict=True):
                 sound &= (x >= 0).all(axis=1) & (total > 0) & np.isfinite(total)
             sound &= abs(totals[0] - totals[1]) <= MASS_MISMATCH * np.maximum(*totals)
@@ -78,7 +81,7 @@ class Stack:
         left = np.arange(len(self.f))
         if self.f.shape[1] * self.g.shape[1] <= SMALL:
             self.passes.solve(self.tol, self.limit, *potentials, self.sweeps, self.newton)
-            self.passes.assess(*potentials, self.sums)
+            self.passes.assess(self.shares[1], *potentials, self.sums)
             left = np.flatnonzero(~(self.sums[:, 0] <= self.tol))
         if left.size:
 
@@ -87,7 +90,7 @@ class Stack:
                     self.solve_single(int(k))
 
             by_rows(singly, (left.size, PASSES * self.passes.M[0].size), self.threads)
-            self.passes.assess(*potentials, self.sums)
+            self.passes.assess(self.shares[1], *potentials, self.sums)
 
     def solve_single(self, k: int) -> None:
         """Solve one problem as `solve` does."""
@@ -103,6 +106,22 @@ class Stack:
         self.sweeps[k] = found.n_iter - self.newton[k]
         self.status[k] = found.status
         self.single[k] = True
+
+    def errors(self) -> Vector:
+        """Return the violations of the masses as they were given, whose totals may differ."""
+        error = self.sums[:, 0]
+        if (self.unavoidable <= np.maximum(NEGLIGIBLE * error, 4 * EPS)).all():
+            return error + self.unavoidable
+        sums = np.empty_like(self.sums)
+        self.passes.assess(self.b / self.mass[:, None], self.f, self.g, sums)
+        return sums[:, 0]
+
+    def canonical(self, k: int) -> tuple[Reduction, Problem, Vector, Vector]:
+        """Return one problem as `solve` has it, and its potentials."""
+        reg = float(self.reg[k])
+        reduction, cost = Reduction.of(self.passes.cost(k), self.a[k], self.b[k], reg)
+        problem = Problem(cost, *reduction.shares, reg)
+        return reduction, problem, *self.inner(k, reduction)
 
     def potentials(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the caller's potentials, whose means are equal where there is mass."""

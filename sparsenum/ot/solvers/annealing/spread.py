@@ -44,7 +44,9 @@ def typical(sample: NDArray[np.float64], candidates: list[float]) -> float:
         least = sample.min(axis=1, keepdims=True)
         sample = sample - least
         some &= sample <= candidates[0]
-    return float(sample[some].std())
+    costs = sample[some] - sample[some].min()
+    top = float(costs.max()) or 1.0
+    return top * float((costs / top).std())  # squares may be out of range
 
 
 def without_outliers(
