@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sparsenum import _system
 
-LARGEST = 1e150  # number that can be squared, as its inverse can
+SMALLEST, LARGEST = 1e-300, 1e150  # of which the inverse, and the square, are numbers
 
 
 def real_array(value: Any, name: str, ndim: int, dtype: Any = np.float64) -> NDArray[Any]:
@@ -83,11 +83,11 @@ def positive(value: Any, name: str, remedy: str) -> float:
 
 
 def moderate(value: Any, name: str, remedy: str) -> float:
-    """Return `value` as a float above zero whose square, and that of its inverse, are floats."""
+    """Return `value` as a float above zero, and neither next to it nor next to infinity."""
     number = positive(value, name, remedy)
-    if not 1.0 / LARGEST <= number <= LARGEST:
+    if not SMALLEST <= number <= LARGEST:
         raise ValueError(
-            f"{name} must be from {1.0 / LARGEST:.0e} to {LARGEST:.0e}: got {number:.3g}; change "
+            f"{name} must be from {SMALLEST:.0e} to {LARGEST:.0e}: got {number:.3g}; change "
             "the unit of the costs, or of the masses"
         )
     return number

@@ -8,6 +8,7 @@ from fuzz.case import axes_of
 
 SOUND, DOUBTFUL, FLAWED = range(3)
 HUGE = 1e150  # beyond it float64 may have to give up
+SQUARED = HUGE**2  # as a number of any type
 MATRIX = {"solve": 2, "sinkhorn": 2, "sinkhorn2": 2, "barycenter": 2, "solve_batch": 3}
 WORDS = {
     "method": {"auto", "sns", "sns-paper", "sinkhorn", "sinkhorn_log", "sinkhorn_stabilized"},
@@ -67,9 +68,8 @@ def pair(x):
 def positive(x, *, zero=False, infinite=False):
     if isinstance(x, str):
         return FLAWED
-    if x is None or isinstance(x, bool) or np.size(x) > 1:
+    if not isinstance(x, int | float | np.number) or isinstance(x, bool) or x > SQUARED:
         return DOUBTFUL
-    x = float(np.squeeze(x))
     if np.isnan(x) or x < 0 or (x == 0 and not zero) or (np.isinf(x) and not infinite):
         return FLAWED
     return SOUND if x == 0 or 1 / HUGE < x < HUGE or np.isinf(x) else DOUBTFUL

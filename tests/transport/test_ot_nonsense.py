@@ -37,6 +37,7 @@ NONSENSE = {
     "infinity": np.inf,
     "minus": -1.0,
     "tiny": 1e-320,
+    "next to zero": 1e-300,
     "huge": 1e308,
     "endless": 10**400,
     "word": "many",
@@ -81,6 +82,14 @@ def test_a_start_that_says_nothing_changes_nothing(far, unbalanced):
     cold = ot.solve(**DENSE, unbalanced=unbalanced)
     warm = ot.solve(**DENSE, unbalanced=unbalanced, potentials_init=start)
     np.testing.assert_array_equal(warm.plan, cold.plan)
+
+
+@pytest.mark.parametrize("far", [1.0, 10.0, 90.0, 1e3, 1e6, 1e12])
+def test_a_start_far_off_leads_where_none_does(far):
+    start = np.zeros(3), np.array([0.9, -1.0]) * far
+    cold = ot.solve(**DENSE, unbalanced=0.05)
+    warm = ot.solve(**DENSE, unbalanced=0.05, potentials_init=start)
+    np.testing.assert_allclose(warm.plan, cold.plan, rtol=1e-7, atol=0)
 
 
 @pytest.mark.parametrize("method", ["sns", "sinkhorn"])

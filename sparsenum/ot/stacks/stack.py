@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsenum._check import LARGEST
+from sparsenum._check import LARGEST, SMALLEST
 from sparsenum._device import Device
 from sparsenum._threads import by_rows
 from sparsenum.ot.problems.checks import MASS_MISMATCH
@@ -67,7 +67,7 @@ class Stack:
         """Raise the error of `solve` for the first problem that `solve` would refuse."""
         with np.errstate(all="ignore"):
             totals = self.mass, self.b.sum(axis=1)
-            sound = self.passes.sound() & (np.abs(np.log10(self.reg)) <= np.log10(LARGEST))
+            sound = self.passes.sound() & (self.reg >= SMALLEST) & (self.reg <= LARGEST)
             for x, total in zip((self.a, self.b), totals, strict=True):
                 sound &= (x >= 0).all(axis=1) & (total > 0) & np.isfinite(total)
             sound &= abs(totals[0] - totals[1]) <= MASS_MISMATCH * np.maximum(*totals)

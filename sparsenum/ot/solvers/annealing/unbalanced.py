@@ -228,8 +228,9 @@ def annealed_relaxed(
     dear = DEAR * (target + sum(x for x in rho if not math.isinf(x)))
     first = max(target, START * min(float(np.ptp(costs)), dear))
     view = whole(problem, rho, target if warm else first)
-    at = view.point(psi)
-    if warm and at.error >= NEAR:
+    at, none = view.point(psi), np.zeros_like(psi)
+    if warm and not at.error < NEAR:
+        psi = psi if at.error < view.point(none).error else none  # a start may be worse than none
         view = replace(view, reg=first)
         at = view.point(psi)
     descent = Descent(view, at, monitor, FACTOR)
