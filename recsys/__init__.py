@@ -1,5 +1,6 @@
 """Recommenders trained from a table under a fixed parameter budget."""
 
+from recsys.autoencoder.sparse_ae import SparseAE
 from recsys.blend.blend import ItemBlend
 from recsys.data.interactions import Interactions, ReadReport
 from recsys.data.split import leave_last
@@ -28,6 +29,7 @@ __all__ = [
     "ReadReport",
     "Recipe",
     "Schedule",
+    "SparseAE",
     "SparseALS",
     "SparseMF",
     "UserKNN",

@@ -3,6 +3,7 @@
 import os
 from typing import get_args
 
+from recsys.autoencoder.sparse_ae import SparseAE
 from recsys.blend.blend import ItemBlend
 from recsys.factors.lightgcn import LightGCN
 from recsys.factors.sparse_als import SparseALS
@@ -16,7 +17,8 @@ from recsys.items.user_knn import UserKNN
 from recsys.storage import files
 
 Neighbours = ItemKNN | UserKNN | RP3beta
-Model = ItemBlend | SparseMF | LightGCN | SparseALS | EASE | SANSA | Neighbours | Popularity
+Factors = SparseMF | SparseALS | LightGCN | SparseAE
+Model = ItemBlend | Factors | EASE | SANSA | Neighbours | Popularity
 
 
 def load(path: str | os.PathLike[str]) -> Model:
@@ -29,8 +31,8 @@ def load(path: str | os.PathLike[str]) -> Model:
 
     Returns
     -------
-    ItemBlend, SparseMF, LightGCN, SparseALS, EASE, SANSA, ItemKNN, UserKNN, RP3beta or Popularity
-        The model, ready to recommend.
+    model
+        Ready to recommend, of the class that was saved: `ItemBlend`, `SparseAE` or any other.
 
     Raises
     ------

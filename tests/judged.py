@@ -12,6 +12,7 @@ from recsys import (
     LightGCN,
     Popularity,
     RP3beta,
+    SparseAE,
     SparseALS,
     SparseMF,
     UserKNN,
@@ -31,6 +32,7 @@ MAKERS = {
     "rp3beta": lambda: RP3beta(neighbours=5),
     "ease": lambda: EASE(budget="20%"),
     "sansa": lambda: SANSA(budget="20%"),
+    "autoencoder": lambda: SparseAE(budget=300, dim=32, epochs=6),
     "blend": lambda: ItemBlend(budget=300, trials=3),
 }
 N_USERS, N_ITEMS = 300, 25

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MODELS = (
     "auto",
+    "sparse-ae",
     "dsl-mf",
     "static-mf",
     "dsl-lightgcn",
@@ -36,7 +37,7 @@ MODELS = (
     "popularity",
 )
 # Models that use nothing else of a weight than that it is a like.
-LIKES_ALONE = ("auto", "userknn", "rp3beta", "ease", "sansa", "popularity")
+LIKES_ALONE = ("auto", "sparse-ae", "userknn", "rp3beta", "ease", "sansa", "popularity")
 OPTIONS = (
     "budget",
     "values",
@@ -79,7 +80,12 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     train.add_argument("--trials", type=int, metavar="N", help="auto: graphs tried to choose by")
     train.add_argument("--plan", metavar="MODEL", help="auto: learn as that model was, at once")
     train.add_argument("--dim", type=int, metavar="D", help="columns of the tables")
-    train.add_argument("--epochs", type=int, metavar="N", help="passes over the data; default 30")
+    train.add_argument(
+        "--epochs",
+        type=int,
+        metavar="N",
+        help="passes over the data; default 30, or 8 of sparse-ae",
+    )
     train.add_argument("--learning-rate", type=float, metavar="R", help="that of the optimizer")
     train.add_argument("--weight-decay", type=float, metavar="L", help="default 0.03")
     train.add_argument("--seed", type=int, default=0, metavar="S", help="default: %(default)s")
@@ -179,6 +185,7 @@ def _maker(arguments: argparse.Namespace) -> "Callable[[Interactions], Recommend
     dense = recsys.dense_mf
     models: dict[str, tuple[Any, dict[str, Any]]] = {
         "auto": (recsys.ItemBlend, {"n_threads": processors()}),
+        "sparse-ae": (recsys.SparseAE, {}),
         "dsl-mf": (recsys.SparseMF, {}),
         "static-mf": (recsys.SparseMF, {"recipe": "static"}),
         "dsl-lightgcn": (recsys.LightGCN, {}),

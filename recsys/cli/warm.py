@@ -29,6 +29,7 @@ def warm_up() -> Iterator[tuple[str, float]]:
         recsys.SANSA(budget="50%"),
         recsys.ItemBlend(budget="50%", trials=1),
         recsys.ItemBlend(budget="50%", trials=1, values="int8"),
+        recsys.SparseAE(**small),
         recsys.SparseMF(**small),
         recsys.SparseALS(**small),
         recsys.LightGCN(**small),

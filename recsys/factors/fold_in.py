@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.training.loop import falling
 from recsys.training.objective import Loss, Samples
 from recsys.training.optimizers import OPTIMIZERS
 from recsys.training.steps import descend
@@ -12,7 +13,6 @@ from sparsenum.sparse import CSR, rows_times_sparse
 
 ADAGRAD = OPTIMIZERS["adagrad"]
 ROUNDS = 10  # passes over the interactions of new rows while all else is frozen
-LAST_RATE = 0.1  # the learning rate falls linearly to this share of its start
 FROZEN = 1e30  # Adagrad's sum of squares for a weight that must not move
 SETTLED = 10.0  # and for one that was trained, whose sum is not kept: chosen on a validation cut
 BLOCK = 1024  # rows of gradient that exist at a time
@@ -54,8 +54,8 @@ def train(
     """Take some passes of the training's steps, the topology fixed and the rate falling."""
     samples = Samples.of(taken, loss.n_negatives)
     for done in range(rounds):
-        falling = rate * (1.0 - (1.0 - LAST_RATE) * done / rounds)
-        descend(samples.redrawn(rng), loss, users, items, falling, decay, rng)
+        slower = falling(rate, done / rounds)
+        descend(samples.redrawn(rng), loss, users, items, slower, decay, rng)
 
 
 def new_rows(taken: CSR, other: CSR, counts: NDArray[np.int64]) -> CSR:

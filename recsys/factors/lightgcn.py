@@ -229,7 +229,7 @@ class Graph(NamedTuple):
 
 
 def train(
-    training: loop.Training,
+    training: loop.Training[Tables],
     matrix: CSR,
     graph: Graph,
     *,
@@ -250,7 +250,7 @@ def train(
     while training.epoch < epochs:
         progress = training.epoch / epochs
         samples = samples.redrawn(rng)
-        slower = rate * (1.0 - (1.0 - loop.LAST_RATE) * progress)
+        slower = loop.falling(rate, progress)
         total = 0.0
         gradients = [np.zeros(table.weights.shape, np.float32) for table in tables]
         for batch in np.array_split(np.concatenate([*samples.rounds(rng)]), STEPS):

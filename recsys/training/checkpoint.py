@@ -13,15 +13,14 @@ from numpy.typing import NDArray
 
 from recsys.scores.toplists import Scores
 from recsys.storage import files
-from recsys.training.loop import Epoch, Training, Watch
+from recsys.training.loop import Epoch, T, Training, Watch
 from recsys.training.monitor import Monitor
 from recsys.training.optimizers import Optimizer
-from recsys.training.tables import Table, Tables
+from recsys.training.tables import Table
 from sparsenum.sparse import CSR
 
 KEPT = 2  # the last, and the one before in case the last is damaged
 MARK = "checkpoint"
-SIDES = ("user", "item")
 
 
 class Checkpoints:
@@ -46,7 +45,7 @@ class Checkpoints:
                 "some; go on from them with resume, or choose another folder"
             )
 
-    def save(self, training: Training, monitor: Monitor) -> None:
+    def save(self, training: Training[Any], monitor: Monitor) -> None:
         """Write a checkpoint, whole or not at all, and remove all but the last two."""
         header: dict[str, Any] = {
             "model": MARK,
@@ -60,19 +59,20 @@ class Checkpoints:
         if np.isfinite(monitor.best_quality):
             header["best_quality"] = monitor.best_quality
         arrays: dict[str, NDArray[Any]] = {}
-        for side, table, watch in zip(SIDES, training.tables, training.watches, strict=True):
+        sides = sides_of(training.tables)
+        for side, table, watch in zip(sides, training.tables, training.watches, strict=True):
             arrays |= _packed(side, table.weights)
             arrays[f"{side}_state"] = table.state
             arrays[f"{side}_rows"], arrays[f"{side}_active"] = watch.rows, watch.been_active
         if training.derivative is not None:
             arrays |= _packed("derivative", training.derivative)
-        for side, best in zip(SIDES, monitor.best or (), strict=False):
+        for side, best in zip(sides, monitor.best or (), strict=False):
             arrays |= _packed(f"best_{side}", best)
         files.write(self.folder / f"epoch-{training.epoch:06d}.npz", header, arrays)
         for old in self._files()[:-KEPT]:
             old.unlink()
 
-    def load(self, training: Training, monitor: Monitor) -> Training:
+    def load(self, training: Training[T], monitor: Monitor) -> Training[T]:
         """Return the training of the latest sound checkpoint, or the given one if there is none."""
         fact = ""
         for path in reversed(self._files()):
@@ -96,50 +96,54 @@ class Checkpoints:
         return training
 
     def _restored(
-        self, header: dict[str, Any], arrays: dict[str, Any], fresh: Training, monitor: Monitor
-    ) -> Training:
-        optimizer: Optimizer = fresh.tables.users.optimizer
-        shapes = [table.weights.shape for table in fresh.tables]
-        tables = [
+        self, header: dict[str, Any], arrays: dict[str, Any], fresh: Training[T], monitor: Monitor
+    ) -> Training[T]:
+        optimizer: Optimizer = fresh.tables[0].optimizer
+        sides, shapes = sides_of(fresh.tables), [table.weights.shape for table in fresh.tables]
+        tables = (
             Table(_unpacked(side, arrays, shape), arrays[f"{side}_state"], optimizer)
-            for side, shape in zip(SIDES, shapes, strict=True)
-        ]
-        watches = [Watch(arrays[f"{s}_rows"], arrays[f"{s}_active"]) for s in SIDES]
+            for side, shape in zip(sides, shapes, strict=True)
+        )
+        watches = [Watch(arrays[f"{s}_rows"], arrays[f"{s}_active"]) for s in sides]
         fresh.rng.bit_generator.state = header["rng"]
         monitor.history = header["history"]
         monitor.looks_since_best = header["looks_since_best"]
         if "best_quality" in header:
             monitor.best_quality = header["best_quality"]
-            users, items = (
+            monitor.best = tuple(
                 _unpacked(f"best_{side}", arrays, shape)
-                for side, shape in zip(SIDES, shapes, strict=True)
+                for side, shape in zip(sides, shapes, strict=True)
             )
-            monitor.best = users, items
         derivative = None
         if "derivative_indptr" in arrays:
             derivative = _unpacked("derivative", arrays, (shapes[0][0], shapes[1][0]))
-        return Training(
-            Tables(*tables), watches, fresh.rng, header["epoch"], derivative, header["seconds"]
-        )
+        kind: Any = type(fresh.tables)
+        epoch, seconds = header["epoch"], header["seconds"]
+        return Training(kind(*tables), watches, fresh.rng, epoch, derivative, seconds)
 
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("epoch-*.npz"))
 
 
-def resumed(fresh: Training, monitor: Monitor, checkpoints: Checkpoints | None) -> Training:
+def sides_of(tables: Any) -> list[str]:
+    """Return what the arrays of each table are named for in a file."""
+    return [name.removesuffix("s") for name in tables._fields]
+
+
+def resumed(fresh: Training[T], monitor: Monitor, checkpoints: Checkpoints | None) -> Training[T]:
     """Return the training to go on with: from a checkpoint, if there is one."""
     return fresh if checkpoints is None else checkpoints.load(fresh, monitor)
 
 
 def noted(
     epoch: Epoch,
-    training: Training,
+    training: Training[Any],
     monitor: Monitor,
-    scores: Callable[[CSR, CSR], Scores],
+    scores: Callable[..., Scores],
     checkpoints: Checkpoints | None,
 ) -> bool:
     """Show an epoch to the monitor, keep a checkpoint, and return whether to stop."""
-    tables = training.tables.users.weights, training.tables.items.weights
+    tables = tuple(table.weights for table in training.tables)
     is_over = monitor.see(asdict(epoch), tables, scores)
     if checkpoints is not None:
         checkpoints.save(training, monitor)

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,13 +62,16 @@ class Epoch:
     seconds: float
 
 
+T = TypeVar("T", bound=tuple[Table, ...])
+
+
 @dataclass(slots=True)
-class Training:
+class Training(Generic[T]):
     """The state of a training between two epochs: all that later epochs depend on.
 
     Attributes
     ----------
-    tables : Tables
+    tables : Tables or ItemTable
         Weights and optimizer state.
     watches : list of Watch
         What has been explored of either table.
@@ -81,7 +85,7 @@ class Training:
         Time taken so far.
     """
 
-    tables: Tables
+    tables: T
     watches: "list[Watch]"
     rng: np.random.Generator
     epoch: int = 0
@@ -89,9 +93,14 @@ class Training:
     seconds: float = 0.0
 
     @classmethod
-    def start(cls, tables: Tables, rng: np.random.Generator) -> "Training":
+    def start(cls, tables: T, rng: np.random.Generator) -> "Training[T]":
         """Begin with these tables."""
         return cls(tables, [Watch.start(table.weights, rng) for table in tables], rng)
+
+    @property
+    def n_weights(self) -> int:
+        """Active weights of all tables."""
+        return sum(table.weights.nnz for table in self.tables)
 
     def move(self, rewirings: Iterable[Rewiring]) -> int:
         """Take over new patterns, and return how many weights are newborn."""
@@ -109,8 +118,8 @@ class Training:
         return Epoch(
             self.epoch,
             loss,
-            self.tables.n_weights,
-            self.tables.n_optimizer_floats,
+            self.n_weights,
+            sum(table.state.size for table in self.tables),
             fraction,
             grown,
             float(explored),
@@ -119,7 +128,7 @@ class Training:
 
 
 def train(
-    training: Training,
+    training: Training[Tables],
     matrix: CSR,
     weights: int,
     *,
@@ -155,7 +164,7 @@ def train(
     while training.epoch < epochs:
         progress = training.epoch / epochs
         samples = samples.redrawn(rng)
-        slower = rate * (1.0 - (1.0 - LAST_RATE) * progress)
+        slower = falling(rate, progress)
         mean = descend(samples, loss, *tables, slower, decay, rng, device)
         fraction = recipe.fraction(progress)
         wanted = allowed(weights, tables, recipe, (training.epoch + 1) / epochs)
@@ -164,13 +173,18 @@ def train(
             derivative = evidence(recipe, samples, loss, tables, training.derivative, rng)
             rewirings = exchange(recipe, derivative, tables, fraction, rng)
             training.derivative = derivative.matrix if isinstance(derivative, Kept) else None
-        elif wanted < tables.n_weights:
+        elif wanted < training.n_weights:
             rewirings = shrink(recipe, tables, wanted)
         grown = training.move(rewirings)
         training.epoch += 1
         training.seconds = time.perf_counter() - begin
         if on_epoch(training.ledger(mean, fraction, grown)):
             break
+
+
+def falling(rate: float, progress: float) -> float:
+    """Return the learning rate at some progress of the training, from 0 to 1."""
+    return rate * (1.0 - (1.0 - LAST_RATE) * progress)
 
 
 def first_tables(
@@ -196,7 +210,7 @@ def first_tables(
     return Tables(*(Table.start(pattern, INIT_SCALE, optimizer, rng) for pattern in patterns))
 
 
-def allowed(weights: int, tables: Tables, recipe: Recipe, progress: float) -> int:
+def allowed(weights: int, tables: Iterable[Table], recipe: Recipe, progress: float) -> int:
     """Return the weights of a recipe at some progress: the budget, except when pruning."""
     most = sum(math.prod(table.weights.shape) for table in tables)
     return weights + round(recipe.excess(progress) * (most - weights))

@@ -13,7 +13,7 @@ LOOKS = 10  # evaluations on the held-out interactions during training, about
 K = 20  # length of the lists it looks at
 
 
-Pair = tuple[CSR, CSR]
+Weights = tuple[CSR, ...]  # of each table that is trained
 
 
 class Monitor:
@@ -49,12 +49,10 @@ class Monitor:
         self.held, self.seen, self.epochs = held, seen, epochs
         self.patience, self.on_epoch = patience, on_epoch
         self.history: list[dict[str, Any]] = []
-        self.best: Pair | None = None
+        self.best: Weights | None = None
         self.best_quality, self.looks_since_best = -np.inf, 0
 
-    def see(
-        self, entry: dict[str, Any], tables: Pair, scores: Callable[[CSR, CSR], Scores]
-    ) -> bool:
+    def see(self, entry: dict[str, Any], tables: Weights, scores: Callable[..., Scores]) -> bool:
         """Note an epoch, look where it is time, and return whether to stop."""
         if not np.isfinite(entry["loss"]):
             raise ValueError(
@@ -78,12 +76,11 @@ class Monitor:
         """True if quality has not risen for `patience` looks."""
         return self.patience is not None and self.looks_since_best >= self.patience
 
-    def _compare(self, quality: float | None, tables: Pair) -> None:
+    def _compare(self, quality: float | None, tables: Weights) -> None:
         if self.patience is None or quality is None:
             return
         self.looks_since_best += 1
         if quality > self.best_quality:
             self.best_quality, self.looks_since_best = quality, 0
             # A new pattern is a new array, but weights go on moving where they are.
-            users, items = (table.with_data(table.data.copy()) for table in tables)
-            self.best = users, items
+            self.best = tuple(table.with_data(table.data.copy()) for table in tables)

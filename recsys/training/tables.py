@@ -1,4 +1,4 @@
-"""The two tables that are trained: active weights, optimizer state, and the budget of rows."""
+"""The tables that are trained: active weights, optimizer state, and the budget of rows."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -55,20 +55,16 @@ class Table:
 
 
 class Tables(NamedTuple):
-    """The two tables being trained."""
+    """The two tables of a model of users and items."""
 
     users: Table
     items: Table
 
-    @property
-    def n_weights(self) -> int:
-        """Active weights of both."""
-        return self.users.weights.nnz + self.items.weights.nnz
 
-    @property
-    def n_optimizer_floats(self) -> int:
-        """Numbers of optimizer state of both."""
-        return self.users.state.size + self.items.state.size
+class ItemTable(NamedTuple):
+    """The one table of a model of items alone."""
+
+    items: Table
 
 
 def share_rows(

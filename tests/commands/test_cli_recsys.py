@@ -18,6 +18,7 @@ QUICK = ["--model", "dsl-mf", "--budget", "50%", "--dim", "8", "--epochs", "4"]
 OPTIONS = {
     **dict.fromkeys(("ease", "sansa"), ("--budget", "50%")),
     **dict.fromkeys(("itemknn", "userknn", "rp3beta", "popularity"), ()),
+    "sparse-ae": ("--budget", "60", "--dim", "8", "--epochs", "4"),
     "auto": ("--budget", "200", "--trials", "2"),
 }
 
@@ -102,18 +103,17 @@ def test_every_model_from_every_kind_of_table(tmp_path, run, kind, name):
     assert result["rows"]["rows"] == 300
     assert result["seconds_training"] >= 0
     weights = {"popularity": 12, "itemknn": 12 * 11, "dense-mf": 6 * 52}  # 6 of 8 columns
-    weights |= {"rp3beta": 12 * 11, "userknn": events().unique(["who", "what"]).height}
-    weights |= {"ease": 6 * 12, "sansa": 6 * 12, "auto": 200}
+    weights |= {"rp3beta": 12 * 11, "ease": 6 * 12, "sansa": 6 * 12, "auto": 200, "sparse-ae": 60}
+    weights |= {"userknn": events().unique(["who", "what"]).height}
     if name in weights:
         assert result["weights"] == weights[name]
-        assert (result["history"] == []) == (name not in ("auto", "dense-mf"))
+        assert (result["history"] == []) == (name not in ("auto", "dense-mf", "sparse-ae"))
     else:
         recipe = {"static-mf": "static", "sparse-als": None}.get(name, "dsl")
         assert result.get("recipe") == recipe
         assert result["weights"] == result["budget"] == round(0.5 * 52 * 8)
         epochs = 4 + 8 * (name == "sparse-als")
         assert [entry["epoch"] for entry in result["history"]] == [*range(1, epochs + 1)]
-
     assert load(out).users_.to_list() == [f"{user:03d}" for user in range(40)]
     lists = tmp_path / f"lists.{kind}"
     run("recommend", out, "--users", "007,031", "--k", 3, "--out", lists)

@@ -10,8 +10,8 @@ OPTIONS = {
     "train": "--user --item --weight --min-weight --time --time-format --separator --decimal-comma "
     "--duplicates --bad-rows --min-user --min-item --model --budget --values --trials --plan --dim "
     "--epochs --learning-rate --weight-decay --seed --valid --validation --patience --device "
-    "--checkpoint --resume --out --json TABLE auto dsl-mf static-mf dsl-lightgcn sparse-als "
-    "dense-mf itemknn userknn rp3beta ease sansa popularity",
+    "--checkpoint --resume --out --json TABLE auto sparse-ae dsl-mf static-mf dsl-lightgcn "
+    "sparse-als dense-mf itemknn userknn rp3beta ease sansa popularity",
     "evaluate": "--user --item --k --valid --separator --decimal-comma --device --json MODEL.npz "
     "TABLE",
     "recommend": "--users --k --include-seen --allow --deny --unknown --histories --user --item "

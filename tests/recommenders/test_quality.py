@@ -20,6 +20,7 @@ FLOORS = {
     "rp3beta": 0.9,
     "ease": 0.9,
     "sansa": 0.9,
+    "autoencoder": 0.9,
     "blend": 0.85,
 }
 

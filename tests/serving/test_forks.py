@@ -18,6 +18,7 @@ from recsys import (
     ItemKNN,
     LightGCN,
     RP3beta,
+    SparseAE,
     SparseALS,
     SparseMF,
     UserKNN,
@@ -33,6 +34,7 @@ MAKERS = {
     "itemknn": lambda: ItemKNN(neighbours=5),
     "userknn": lambda: UserKNN(neighbours=5),
     "rp3beta": lambda: RP3beta(neighbours=5),
+    "autoencoder": lambda: SparseAE(budget=200, dim=16, epochs=1),
     "blend": lambda: ItemBlend(budget=200, trials=0),
 }
 IDS = {

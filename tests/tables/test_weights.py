@@ -88,6 +88,7 @@ MAKERS = [
     lambda: recsys.EASE(budget=20),
     lambda: recsys.SANSA(budget=20),
     lambda: recsys.ItemBlend(budget=40, trials=0),
+    lambda: recsys.SparseAE(budget=20, dim=8, epochs=1),
     lambda: recsys.SparseMF(dim=2, budget=14, epochs=1),
     lambda: recsys.SparseALS(dim=2, budget=14, epochs=1),
 ]

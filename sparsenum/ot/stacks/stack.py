@@ -111,7 +111,8 @@ class Stack:
         """Return the violations of the masses as they were given, whose totals may differ."""
         error = self.sums[:, 0]
         if (self.unavoidable <= np.maximum(NEGLIGIBLE * error, 4 * EPS)).all():
-            return error + self.unavoidable
+            total: Vector = error + self.unavoidable
+            return total
         sums = np.empty_like(self.sums)
         self.passes.assess(self.b / self.mass[:, None], self.f, self.g, sums)
         return sums[:, 0]

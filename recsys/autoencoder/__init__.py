@@ -1,0 +1,1 @@
+"""A linear autoencoder of items whose rows are sparse throughout training."""
