@@ -1,5 +1,8 @@
 """A table of pairs, and the models that are judged on it."""
 
+from functools import partial
+from types import SimpleNamespace
+
 import numpy as np
 import polars as pl
 
@@ -18,6 +21,7 @@ from recsys import (
     UserKNN,
     dense_mf,
 )
+from recsys.blend import GraphRule, LatentRule, Plan, WalkRule
 
 NAMES = {"user": "user", "item": "item"}
 MAKERS = {
@@ -36,6 +40,12 @@ MAKERS = {
     "blend": lambda: ItemBlend(budget=300, trials=3),
 }
 N_USERS, N_ITEMS = 300, 25
+WALKS = Plan(GraphRule(), LatentRule(dim=16), 0.5, 0.4, WalkRule(), 0.3, 0.2)
+
+
+def walking():
+    """Something to fit: a blend of which walks and popularity are parts."""
+    return SimpleNamespace(fit=partial(ItemBlend(budget=2000).fit, plan=WALKS))
 
 
 def random_pairs(seed, n=1200):

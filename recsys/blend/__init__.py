@@ -4,12 +4,14 @@ from recsys.blend.blend import ItemBlend
 from recsys.blend.graph import GraphRule
 from recsys.blend.latent import LatentRule
 from recsys.blend.plan import Plan
+from recsys.blend.walk import WalkRule
 
 __all__ = [
     "GraphRule",
     "ItemBlend",
     "LatentRule",
     "Plan",
+    "WalkRule",
 ]
 
 

@@ -1,7 +1,7 @@
 """The model to start with: a sparse graph and sparse factors of items under one budget."""
 
 from collections.abc import Callable, Generator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, ClassVar, Self, get_args
 
 import numpy as np
@@ -9,13 +9,15 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.blend.graph import GraphRule
+from recsys.blend.judge import Trial, cuts_of
 from recsys.blend.latent import LatentRule
-from recsys.blend.plan import Plan, factors_of, learn_parts, match_scales
-from recsys.blend.search import Trial, first_plan, search
+from recsys.blend.parts import Scales, factors_of, learn_parts, scales_of
+from recsys.blend.plan import Plan
+from recsys.blend.search import Search, first_plan, search
+from recsys.blend.shares import BEGIN
+from recsys.blend.walk import MOST_READS, WalkRule, reads_of_a_user, walks_over
 from recsys.data.interactions import Interactions
 from recsys.data.table import Source
-from recsys.evaluation.hold_out import cut
-from recsys.evaluation.metrics import without
 from recsys.items.item_based import ItemBased
 from recsys.scores.history_scores import HistoryScores, ItemTables
 from recsys.storage import files
@@ -23,16 +25,19 @@ from recsys.storage.budget import read_budget
 from recsys.storage.packing import (
     Values,
     bytes_of,
+    bytes_of_pattern,
     pack,
+    pack_pattern,
     quantised,
     row_bytes,
     unpack,
+    unpack_pattern,
     weight_bytes,
 )
 from sparsenum._check import choice, non_negative, whole
 from sparsenum.sparse import CSR
 
-VALIDATION = 0.1  # share of the pairs that is held back to choose by, where none are given
+LEAST_LEFT = 0.1  # of the budget, that walks must leave to graph and factors
 COUNT_BYTES = 4  # for each item, to say how many users it has
 MOST_COLUMNS = 2**12  # of factors in a file: a dense matrix has as many rows and columns
 YARDSTICK = 64  # columns of the dense tables of users and items that a share is a share of
@@ -44,12 +49,17 @@ class ItemBlend(ItemBased):
     With d_u items taken by user u and d_j users of item j, the score of j is
 
     ``d_u^-1/2 sum_i W_ij  +  d_j^p (M sum_i d_u^-1/2 d_i^-q V_i) . V_j``
+    ``+  s d_u^-1/2 sum_i d_i^-a sum_v d_v^-b x_vi x_vj d_j^-c  +  t d_j``
 
     summed over the items i taken. W is a graph with few edges for each item, weighed by ridge
     regression [1]_. V has few weights in many columns for each item, grown by exact gradients,
-    solved exactly and pruned. M, a small dense matrix, follows from V. How both are learned and
-    mixed is chosen on held-out pairs. At equal weights their sum is better than either, and whoever
-    has a history is served, known in training or not (`recommend_from`).
+    solved exactly and pruned. M, a small dense matrix, follows from V. At equal weights both are
+    better than either alone. Where items have few users, no graph within a budget holds all that
+    was taken together, and walks over what all users took (x is 1 for what user v took, 0 else)
+    reach the rest: they learn nothing, cost a weight of the budget for each pair of the training,
+    and are taken in where lists get better for it. So is popularity, where little else is known.
+    How all parts are learned and mixed is chosen on held-out pairs. Whoever has a history is
+    served, known in training or not (`recommend_from`).
 
     Parameters
     ----------
@@ -75,6 +85,8 @@ class ItemBlend(ItemBased):
         W, by the item taken, on the level of the factors.
     factors_ : CSR, shape (n_items, dim)
         V.
+    pairs_ : CSR, shape (n_users, n_items), optional
+        What walks lead over, the pairs of the training, where they have a share in the score.
     plan_ : Plan
         What was chosen.
     counts_ : ndarray of uint32, shape (n_items,)
@@ -116,6 +128,8 @@ class ItemBlend(ItemBased):
     plan_: Plan
     counts_: NDArray[np.uint32]
     n_weights_: int
+    pairs_: CSR | None
+    _scales: Scales
     _tables: ItemTables
 
     def __init__(
@@ -177,20 +191,24 @@ class ItemBlend(ItemBased):
             If a parameter is out of range, the budget cannot be read or buys nothing, or no pair
             of `valid` is known.
         """
-        rng = np.random.default_rng(whole(self.seed, "seed"))
+        seed = whole(self.seed, "seed")
         trials = whole(self.trials, "trials")
         n_threads = whole(self.n_threads, "n_threads", lower=1)
         choice(self.values, "values", get_args(Values))
         matrix = train.matrix
         start = plan or first_plan(matrix, self._share())
-        weights = self._weights(matrix.shape, start)
+        weights = self._weights(matrix, start)
         self.history_ = []
         if plan is None and trials:
-            base, held = _held_back(train, valid, rng)
-            if held.nnz:
-                looks = search(base, held, weights, start, trials, n_threads, recent)
-                plan = self._followed(looks, on_epoch)
-        self._learn(matrix, weights, plan or start, n_threads)
+            cuts = cuts_of(train, valid, np.random.default_rng(seed))
+            if cuts[0][1].nnz:
+                left = self._left(matrix, start, weights)
+                asked = Search(cuts, weights, trials, left, n_threads, recent)
+                plan = self._followed(search(asked, start), on_epoch)
+        chosen = plan or start
+        if chosen.walk_share and not self._left(matrix, chosen, weights):
+            chosen = replace(chosen, walk_share=0.0)
+        self._learn(matrix, self._weights(matrix, chosen), chosen, n_threads)
         self._remember(train)
         return self
 
@@ -202,23 +220,31 @@ class ItemBlend(ItemBased):
             raise ValueError(f"graph_share must be at most 1: got {self.graph_share!r}; {remedy}")
         return share
 
-    def _weights(self, shape: tuple[int, int], plan: Plan) -> int:
-        """Return the weights that the budget buys, if it buys any."""
-        n_items = shape[1]
+    def _weights(self, matrix: CSR, plan: Plan) -> int:
+        """Return the weights that the budget buys, if any; what walks read is among them."""
+        n_items = matrix.shape[1]
         parts = ((n_items, plan.graph_share), (plan.factors.dim, 1 - plan.graph_share))
         each = sum(part * weight_bytes(n, self.values) for n, part in parts)
         rows = n_items * (COUNT_BYTES + sum(row_bytes(n, self.values) for n, _ in parts))
+        pairs = matrix.nnz if plan.walk_share else 0
+        paid = bytes_of_pattern(matrix).total if plan.walk_share else 0
 
         def bought(size: int) -> int:
-            return int(max(size - rows, 0) / each)
+            return int(pairs * (size > paid) + max(size - rows - paid, 0) / each)
 
-        weights = read_budget(self.budget, YARDSTICK * sum(shape), bought)
+        weights = read_budget(self.budget, YARDSTICK * sum(matrix.shape), bought)
         if weights < 1:
             raise ValueError(
                 f"budget must buy a weight at least: got {self.budget!r}; "
                 f"{n_items:,} items are well served by {20 * n_items:,} and more"
             )
         return weights
+
+    def _left(self, matrix: CSR, plan: Plan, weights: int) -> int:
+        """Return what walks leave of the budget; 0 if that is little, or if they read too much."""
+        left = self._weights(matrix, replace(plan, walk_share=BEGIN)) - matrix.nnz
+        too_long = reads_of_a_user(matrix) > MOST_READS
+        return 0 if too_long or left < LEAST_LEFT * weights else left
 
     def _followed(
         self,
@@ -239,20 +265,30 @@ class ItemBlend(ItemBased):
 
     def _learn(self, matrix: CSR, weights: int, plan: Plan, n_threads: int) -> None:
         """Learn both parts, bring them to one level, and round them if so wanted."""
-        graph, table = learn_parts(matrix, weights, plan, n_threads)
-        counts = matrix.column_counts.astype(np.uint32)
-        if graph.nnz and table.nnz:
-            ratio = match_scales(matrix, graph, factors_of(table, counts, plan.factors))
-            graph = graph.with_data(graph.data * np.float32((1 - plan.mix) * ratio))
+        parts = learn_parts(matrix, weights, plan, n_threads)
+        assert parts.graph is not None
+        assert parts.table is not None
+        scales = scales_of(parts, plan)
+        graph, table = parts.graph, parts.table
+        graph = graph.with_data(graph.data * np.float32(scales.graph))
         if self.values == "int8":
             graph, table = quantised(graph), quantised(table)
         self.n_weights_ = weights
-        self._serve(graph, table, counts, plan)
-
-    def _serve(self, graph: CSR, table: CSR, counts: NDArray[np.uint32], plan: Plan) -> None:
+        counts = matrix.column_counts.astype(np.uint32)
         self.graph_, self.factors_, self.counts_, self.plan_ = graph, table, counts, plan
-        factors = factors_of(table, counts, plan.factors, plan.mix) if table.nnz else None
-        self._tables = ItemTables(graph, factors)
+        self._serve(scales, matrix if plan.walk_share else None)
+
+    def _serve(self, scales: Scales, pairs: CSR | None) -> None:
+        self._scales, self.pairs_ = scales, pairs
+        rule, popular = self.plan_.factors, self.plan_.popularity_share
+        self._tables = ItemTables(
+            self.graph_,
+            factors_of(self.factors_, self.counts_, rule, scales.factors)
+            if self.factors_.nnz
+            else None,
+            None if pairs is None else walks_over(pairs, self.plan_.walk, scales.walks),
+            np.float32(scales.popularity) * self.counts_.astype(np.float32) if popular else None,
+        )
 
     @property
     def scorer(self) -> HistoryScores:
@@ -265,9 +301,16 @@ class ItemBlend(ItemBased):
 
     def contributions(self, user: int, item: int) -> pl.DataFrame:
         """Return what each item taken adds to the score of one for a user, by row number."""
-        taken, by_graph, by_factors = self.scorer.contributions(user, item)
-        parts = {"contribution": by_graph + by_factors, "graph": by_graph, "factors": by_factors}
-        return pl.DataFrame({"item": self.items_.gather(taken), **parts})
+        taken, parts = self.scorer.contributions(user, item)
+        total = np.sum(list(parts.values()), axis=0, dtype=np.float32)
+        return pl.DataFrame({"item": self.items_.gather(taken), "contribution": total, **parts})
+
+    def _with_rows(self, rows: NDArray[np.int64]) -> Self:
+        """Return the model of some of its users; no walk leads over the others any more."""
+        some = super()._with_rows(rows)
+        if self.pairs_ is not None and self._serves(self.pairs_):
+            some._serve(self._scales, self.pairs_.take(rows))
+        return some
 
     def similarities(self, item: int) -> NDArray[np.float32]:
         """Return the scores of all items for a history of that one, by number."""
@@ -295,6 +338,16 @@ class ItemBlend(ItemBased):
                 "bytes_indices": size.indices,
                 "bytes_rows": size.rows,
             }
+        if self.pairs_ is not None:
+            size = bytes_of_pattern(self.pairs_)
+            tables["walks"] = {
+                "rows": self.pairs_.shape[0],
+                "dim": self.pairs_.shape[1],
+                "weights": self.pairs_.nnz,
+                "bytes_values": 0,
+                "bytes_indices": size.indices,
+                "bytes_rows": size.rows,
+            }
         totals = {
             key: sum(table[key] for table in tables.values())
             for key in ("weights", "bytes_values", "bytes_indices", "bytes_rows")
@@ -308,11 +361,14 @@ class ItemBlend(ItemBased):
             "parameters": files.plain(self.parameters()),
             "budget": self.n_weights_,
             "plan": asdict(self.plan_),
+            "scales": asdict(self._scales),
             "history": self.history_,
         }
         arrays = pack(self.graph_, "graph", self.values) | pack(
             self.factors_, "factors", self.values
         )
+        if self.pairs_ is not None:
+            arrays |= pack_pattern(self.pairs_, "walks")
         return header, arrays | {"counts": self.counts_}
 
     @classmethod
@@ -323,6 +379,7 @@ class ItemBlend(ItemBased):
         plan = header["plan"] | {
             "graph": GraphRule(**header["plan"]["graph"]),
             "factors": LatentRule(**header["plan"]["factors"]),
+            "walk": WalkRule(**header["plan"].get("walk", {})),  # which older files do not have
         }
         chosen, n_items, counts = Plan(**plan), shape[1], arrays["counts"]
         if counts.dtype != np.uint32 or counts.shape != (n_items,):
@@ -333,23 +390,9 @@ class ItemBlend(ItemBased):
             "factors",
             (n_items, whole(chosen.factors.dim, "dim", lower=1, upper=MOST_COLUMNS)),
         )
+        pairs = unpack_pattern(arrays, "walks", n_items) if chosen.walk_share else None
+        scales = Scales(**header["scales"]) if "scales" in header else Scales(factors=chosen.mix)
         model.n_weights_, model.history_ = header["budget"], header["history"]
-        model._serve(graph, factors, counts, chosen)
+        model.graph_, model.factors_, model.counts_, model.plan_ = graph, factors, counts, chosen
+        model._serve(scales, pairs)
         return model
-
-
-def _held_back(
-    train: Interactions, valid: Source | None, rng: np.random.Generator
-) -> tuple[CSR, CSR]:
-    """Return what to learn from while choosing, and what to choose by."""
-    if valid is None:
-        base, held = cut(train.matrix, VALIDATION, rng)
-    else:
-        held = train.read_held(valid).matrix
-        base = without(train.matrix, held)
-    if valid is not None and not held.nnz:
-        raise ValueError(
-            "valid must hold pairs of users and items of train: got none that are known; leave it "
-            "out, or choose nothing by trials=0"
-        )
-    return base, held

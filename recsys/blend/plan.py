@@ -1,18 +1,10 @@
-"""The two parts of a blend, a graph and factors of items: learned, and brought to one level."""
+"""The plan of a blend: how its budget is shared, and how its parts are mixed."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
-from recsys.blend.graph import GraphRule, learn_graph
-from recsys.blend.latent import LatentRule, learn_factors, user_map
-from recsys.scores.history_scores import Factors, HistoryScores, ItemTables
-from sparsenum.sparse import CSR
-
-LEVEL_USERS = 300  # users on whom the parts are brought to one level,
-LEVEL_PLACE = 20  # by the mean score at this place of their lists
+from recsys.blend.graph import GraphRule
+from recsys.blend.latent import LatentRule
+from recsys.blend.walk import WalkRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +18,14 @@ class Plan:
     factors : LatentRule
         How the factors are learned.
     graph_share : float
-        Share of the weights that is the graph's.
+        Share of the weights that is the graph's; what walks read is paid before.
     mix : float
-        Share of the factors in the score, once both parts are on one level.
-
-    See Also
-    --------
-    recsys.ItemBlend : which finds it, or takes it as `plan`.
+        Share of the factors in what graph and factors say, once both are on one level.
+    walk : WalkRule
+        How walks are weighed.
+    walk_share, popularity_share : float
+        Shares of walks and of popularity in the score, once all parts are on one level; the rest
+        is that of graph and factors.
 
     Examples
     --------
@@ -44,54 +37,45 @@ class Plan:
     >>> events = pl.DataFrame({"user": users, "item": items})
     >>> train = recsys.Interactions.read(events, user="user", item="item")
     >>> plan = recsys.ItemBlend(budget="50%", trials=0).fit(train).plan_
-    >>> plan.graph_share, plan.mix
-    (0.5, 0.4)
+    >>> plan.graph_share, plan.mix, plan.walk_share
+    (0.5, 0.4, 0.0)
     """
 
     graph: GraphRule
     factors: LatentRule
     graph_share: float
     mix: float
+    walk: WalkRule = field(default_factory=WalkRule)
+    walk_share: float = 0.0
+    popularity_share: float = 0.0
 
+    @property
+    def rest(self) -> float:
+        """Share of graph and factors together in the score, from 0 to 1."""
+        return max(round(1.0 - self.walk_share - self.popularity_share, 6), 0.0)
 
-def learn_parts(matrix: CSR, weights: int, plan: Plan, n_threads: int = 1) -> tuple[CSR, CSR]:
-    """Return a graph and factors of at most `weights` weights together.
+    def weights_of_parts(self, weights: int, n_items: int, pairs: int) -> tuple[int, int]:
+        """Return how many weights of a budget are for the graph, and how many for the factors.
 
-    What one part has no room for goes to the other: a graph has at most an edge for each pair of
-    items that share a user, and factors have a place for each item and column.
-    """
-    places = matrix.shape[1] * plan.factors.dim
-    wanted = max(round(plan.graph_share * weights), weights - places)
-    graph = learn_graph(matrix, wanted, plan.graph, n_threads=n_threads)
-    left = min(weights - graph.nnz, places)
-    return graph, learn_factors(matrix, left, plan.factors, n_threads=n_threads)
+        Parameters
+        ----------
+        weights : int
+            The budget.
+        n_items : int
+            Items: factors have a place for each of them and each column.
+        pairs : int
+            What users took, paid where walks have a share.
 
-
-def factors_of(table: CSR, counts: NDArray[Any], rule: LatentRule, mix: float = 1.0) -> Factors:
-    """Return factors ready to score items with `counts` users each."""
-    users = np.maximum(counts, 1).astype(np.float64)
-    return Factors(
-        table,
-        (users**-rule.item_power).astype(np.float32),
-        (mix * users**rule.target_power).astype(np.float32),
-        user_map(table, rule).astype(np.float32),
-    )
-
-
-def match_scales(
-    taken: CSR, graph: CSR, factors: Factors, permitted: NDArray[np.int64] | None = None
-) -> float:
-    """Return by what a graph's scores are to be multiplied to be as large as those of factors.
-
-    Where only some items are permitted, lists are looked at that are so much shorter.
-    """
-    n_users, n_items = taken.shape
-    rows = np.unique(np.linspace(0, n_users - 1, LEVEL_USERS).astype(np.int64))
-    share = 1.0 if permitted is None else permitted.size / n_items
-    k = min(max(round(LEVEL_PLACE * share), 1), n_items)
-    means = []
-    for tables in (ItemTables(graph, None), ItemTables(None, factors)):
-        last = HistoryScores(taken, tables).best(rows, k, taken, permitted).data[:, -1]
-        used = np.isfinite(last) & (last > 0)
-        means.append(float(last[used].mean()) if used.any() else 0.0)
-    return means[1] / means[0] if min(means) > 0 else 1.0
+        Returns
+        -------
+        tuple of int
+            Together what is left. What has no share in the score gets nothing.
+        """
+        left = max(weights - pairs, 0) if self.walk_share else weights
+        places = n_items * self.factors.dim
+        if not self.rest:
+            return 0, 0
+        if self.walk_share and self.mix in (0.0, 1.0):
+            return (left, 0) if self.mix == 0.0 else (0, min(left, places))
+        graph = max(round(self.graph_share * left), left - places)
+        return graph, left - graph

@@ -1,7 +1,8 @@
 """Choosing how to learn and mix the parts of a blend: a short climb on held-out pairs."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import cycle
 from typing import Any
 
@@ -10,18 +11,22 @@ from numpy.typing import NDArray
 
 from recsys.blend.graph import GraphRule, learn_graph, work_of_graph
 from recsys.blend.incidence import Incidence
+from recsys.blend.judge import Cut, Jury, Trial
 from recsys.blend.latent import LatentRule, learn_factors
-from recsys.blend.plan import Plan, factors_of, match_scales
-from recsys.evaluation.metrics import ranking_metrics
-from recsys.scores.history_scores import Factors, HistoryScores, ItemTables
-from recsys.scores.toplists import Scores
+from recsys.blend.parts import Parts
+from recsys.blend.plan import Plan
+from recsys.blend.shares import (
+    BEGIN,
+    MOSTLY_WALKS,
+    climb_walks,
+    share_out,
+    shares_of,
+    with_popularity,
+    with_shares,
+)
+from recsys.scores.history_scores import ItemTables
 from sparsenum.sparse import CSR
 
-K = 20  # length of the lists that are judged,
-SHORT = 10  # or of a catalogue up to 10 times as long: lists of all items say nothing
-SHORTEST = 2  # of a share of the items, in proportion, but not shorter
-JUDGES = 5000  # users whose held-out items judge a trial, at most,
-MOST_JUDGES = 20_000  # or more if of few items, but no more than these
 WORK = 2.0**30  # of a trial graph, in items read: some seconds; beyond, few targets stand for all,
 LEAST_SHARE = 0.05  # but not fewer than these
 LONG = 100  # items of a mean history from which on low ridges, exploring and narrow factors pay
@@ -45,83 +50,38 @@ LARGE = 2**22  # pairs from which on widths are compared after few epochs
 EPOCHS = {False: (5, 8), True: (2, 5)}  # of all widths and of the best, by whether pairs are many
 POWER_STEPS = (0.2, 0.1)  # of popularity
 MIXES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+MARGIN = 0.01  # by which walks must make a blend better to be paid for,
+CLEARLY = 0.05  # and by which they must alone be better than what would be climbed from
+
+Looks = Generator[Trial, None, Plan]
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One look at the held-out pairs.
+@dataclass(frozen=True)
+class Search:
+    """What a search looks at, and with what it may spend.
 
     Attributes
     ----------
-    part : {"graph", "factors", "mix", "popularity", "recent popularity"}
-        What was looked at.
-    plan : Plan
-        What was tried.
-    k : int
-        Length of the lists.
-    recall, ndcg : float
-        How good they were.
+    cuts : sequence of (CSR, CSR)
+        What to learn from while choosing, and what to judge by; several of small tables.
+    weights : int
+        The budget.
+    trials : int
+        Graphs to learn on each cut, at most.
+    left : int
+        What is left of the budget where walks are paid; 0 if they are not to be tried.
+    n_threads : int
+        Threads to learn with.
+    recent : ndarray, optional
+        What recent events make of each item, to compare with.
     """
 
-    part: str
-    plan: Plan
-    k: int
-    recall: float
-    ndcg: float
-
-    @property
-    def worth(self) -> float:
-        """Mean of both metrics."""
-        return (self.recall + self.ndcg) / 2
-
-    def metrics(self) -> dict[str, float]:
-        """Return recall and NDCG by name."""
-        return {f"recall@{self.k}": self.recall, f"ndcg@{self.k}": self.ndcg}
-
-
-class Judge:
-    """Judges what is learned from `base` by the lists of some users and their held-out items.
-
-    Where only a share of the items are targets, no other stands in a list, and lists are so much
-    shorter: they hold about what longer ones of all items would hold of the targets.
-    """
-
-    def __init__(self, base: CSR, held: CSR, targets: NDArray[np.bool_]) -> None:
-        self.base, self.counts = base, base.column_counts
-        share = float(targets.mean())
-        self.permitted = None if share == 1 else np.flatnonzero(targets)
-        k = min(K, max(base.shape[1] // SHORT, 1))
-        self.k = max(round(k * share), min(k, SHORTEST))
-        held = held.only(targets[held.indices])
-        with_held = np.flatnonzero(held.row_counts)
-        most = min(round(JUDGES / share), MOST_JUDGES)
-        few = with_held[
-            np.linspace(0, with_held.size - 1, min(with_held.size, most)).astype(np.int64)
-        ]
-        is_judge = np.zeros(held.shape[0], np.bool_)
-        is_judge[few] = True
-        self.held = held.only(np.repeat(is_judge, held.row_counts))
-
-    def look(self, part: str, plan: Plan, graph: CSR | None, factors: Factors | None) -> Trial:
-        """Return how good the lists of a graph, of factors or of both are."""
-        return self._trial(part, plan, HistoryScores(self.base, ItemTables(graph, factors)))
-
-    def popular(self, part: str, plan: Plan, counts: NDArray[Any]) -> Trial:
-        """Return how good the same list for all is, by counts of the items."""
-        row = counts.astype(np.float32)
-        return self._trial(part, plan, lambda users: np.tile(row, (users.size, 1)))
-
-    def _trial(self, part: str, plan: Plan, scores: Scores) -> Trial:
-        found = ranking_metrics(scores, self.held, self.base, self.k, self.permitted)
-        recall, ndcg = (found[f"{name}@{self.k}"] or 0.0 for name in ("recall", "ndcg"))
-        return Trial(part, plan, self.k, recall, ndcg)
-
-    def blended(self, part: str, plan: Plan, graph: CSR, table: CSR) -> Trial:
-        """Return how good the lists of both are, mixed as planned."""
-        alone = factors_of(table, self.counts, plan.factors)
-        ratio = match_scales(self.base, graph, alone, self.permitted)
-        scaled = graph.with_data(np.float32((1 - plan.mix) * ratio) * graph.data)
-        return self.look(part, plan, scaled, factors_of(table, self.counts, plan.factors, plan.mix))
+    cuts: Sequence[Cut]
+    weights: int
+    trials: int
+    left: int = 0
+    n_threads: int = 1
+    recent: NDArray[np.float64] | None = None
 
 
 def targets_to_try(sides: Incidence, weights: int) -> NDArray[np.bool_]:
@@ -150,61 +110,85 @@ def has_long_histories(matrix: CSR) -> bool:
     return matrix.nnz >= LONG * matrix.shape[0]
 
 
-def search(
-    base: CSR,
-    held: CSR,
-    weights: int,
-    start: Plan,
-    trials: int,
-    n_threads: int = 1,
-    recent: NDArray[np.float64] | None = None,
-) -> Generator[Trial, None, Plan]:
+def search(asked: Search, start: Plan) -> Looks:
     """Yield each trial, and return the best plan.
 
-    Factors are learned once for each width, the best for longer; their power of popularity, which
-    takes no learning, is chosen with each. Then the graph is climbed, in the blend with these
-    factors, as what is good alone need not be what they lack: one exponent after the other is
-    moved up or down where that makes lists better, until `trials` graphs have been learned. The
-    mix comes last. Where interactions are very many, the graphs of trials are learned for some
-    targets only. At the end lists of what is popular, and popular of late, are looked at by the
-    same judge, to compare with.
+    Walks come first, as they take no learning. Factors are learned once for each width, the best
+    for longer; their power of popularity, which takes no learning, is chosen with each. Then the
+    graph is climbed, in the blend with these factors, as what is good alone need not be what they
+    lack: one exponent after the other is moved up or down where that makes lists better, until
+    `trials` graphs have been learned; or not at all where walks alone are better than what the
+    climb begins with. Then the mix is chosen, whether walks are worth their price, and whether
+    popularity has a share. Where interactions are very many, the graphs of trials are learned for
+    some targets only. At the end lists of what is popular, and popular of late, are looked at by
+    the same judges, to compare with.
+
+    All is kept as it was where what is better is not so by more than the standard error.
     """
-    everything = Judge(base, held, np.ones(base.shape[1], np.bool_))
-    judge = everything
-    n_graph = round(start.graph_share * weights)
-    plan, graph, table = start, None, None
-    if weights - n_graph:
-        plan, table = yield from _widths(everything, plan, weights - n_graph, n_threads)
+    bases = [base for base, _ in asked.cuts]
+    nothing: Sequence[Parts] = [Parts(base, None, None) for base in bases]
+    everything = Jury(asked.cuts)
+    walks = (yield from climb_walks(everything, start, nothing)) if asked.left else None
+    plan, parts = start if walks is None else walks.plan, nothing
+    n_graph = round(plan.graph_share * asked.weights)
+    if asked.weights - n_graph:
+        plan, parts = yield from _widths(asked, everything, plan, walks)
+    learn = _GraphsOf(asked, n_graph)
+    jury = everything if learn.targets is None else Jury(asked.cuts, learn.targets)
     if n_graph:
-        sides = Incidence.of(base)
-        targets = targets_to_try(sides, n_graph)
-        judge = Judge(base, held, targets)
-
-        def learn(rule: GraphRule) -> CSR:
-            return learn_graph(sides, n_graph, rule, targets=targets, n_threads=n_threads)
-
-        plan, graph = yield from _climb(judge, plan, learn, table, trials)
-    if graph is not None and table is not None:
-        plan = yield from _mixes(judge, plan, graph, table)
-    yield judge.popular("popularity", plan, base.column_counts)
+        bar = walks if jury is everything else None
+        plan, parts = yield from _climb(
+            jury, plan, partial(learn, weights=n_graph), parts, asked.trials, bar
+        )
+    best = yield from _mixes(jury, plan, parts)
+    if walks is not None:
+        best, parts = yield from _with_walks(asked, jury, best, parts, learn)
+    popular = jury.popular("popularity", best.plan, lambda base: base.column_counts)
+    best = yield from with_popularity(jury, best, popular, parts)
+    yield popular
+    recent = asked.recent
     if recent is not None:
-        yield judge.popular("recent popularity", plan, recent)
-    return plan
+        yield jury.popular("recent popularity", best.plan, lambda _: recent)
+    return best.plan
+
+
+class _GraphsOf:
+    """Learns a graph of each cut, for all targets or for those that stand for all."""
+
+    def __init__(self, asked: Search, weights: int) -> None:
+        self.sides = [Incidence.of(base) for base, _ in asked.cuts]
+        targets = targets_to_try(self.sides[0], weights)
+        self.targets = None if targets.all() else targets
+        self.n_threads = asked.n_threads
+
+    def __call__(self, rule: GraphRule, weights: int) -> list[CSR]:
+        options: dict[str, Any] = {"targets": self.targets, "n_threads": self.n_threads}
+        return [learn_graph(sides, weights, rule, **options) for sides in self.sides]
 
 
 def _climb(
-    judge: Judge, plan: Plan, learn: Callable[[GraphRule], CSR], table: CSR | None, trials: int
-) -> Generator[Trial, None, tuple[Plan, CSR]]:
-    """Try rules for the graph, and return the plan with the best, and its graph."""
+    jury: Jury,
+    plan: Plan,
+    learn: Callable[[GraphRule], list[CSR]],
+    parts: Sequence[Parts],
+    trials: int,
+    walks: Trial | None,
+) -> Generator[Trial, None, tuple[Plan, Sequence[Parts]]]:
+    """Try rules for the graph, and return the plan with the best, and all parts with its graph.
 
-    def attempt(rule: GraphRule) -> tuple[Trial, CSR]:
-        graph, tried = learn(rule), replace(plan, graph=rule)
-        if table is None:
-            return judge.look("graph", tried, graph, None), graph
-        return judge.blended("graph", tried, graph, table), graph
+    None but the first is tried where walks alone are better.
+    """
 
-    best, graph = attempt(plan.graph)
+    def attempt(rule: GraphRule) -> tuple[Trial, Sequence[Parts]]:
+        with_graph = [
+            replace(of, graph=graph) for of, graph in zip(parts, learn(rule), strict=True)
+        ]
+        return jury.blended("graph", replace(plan, graph=rule), with_graph), with_graph
+
+    best, found = attempt(plan.graph)
     yield best
+    if walks is not None and walks.beats(best, CLEARLY):
+        return best.plan, found
     tried = {plan.graph}
     starts = [rule for rule in STARTS if rule != plan.graph]
     fields, idle = cycle(STEPS), 0
@@ -220,10 +204,10 @@ def _climb(
             tried.add(rule)
             trial, learned = attempt(rule)
             yield trial
-            if trial.worth > best.worth:
-                best, graph, idle = trial, learned, 0
+            if trial.beats(best):
+                best, found, idle = trial, learned, 0
                 break
-    return best.plan, graph
+    return best.plan, found
 
 
 def _moved(rule: GraphRule, field: str, sign: int) -> GraphRule:
@@ -235,49 +219,102 @@ def _moved(rule: GraphRule, field: str, sign: int) -> GraphRule:
 
 
 def _widths(
-    judge: Judge, plan: Plan, weights: int, n_threads: int
-) -> Generator[Trial, None, tuple[Plan, CSR]]:
-    """Learn factors of some widths, the best for longer; return the best plan, and its table."""
-    found: list[tuple[Trial, CSR]] = []
-    epochs, more = EPOCHS[judge.base.nnz >= LARGE]
+    asked: Search, jury: Jury, plan: Plan, walks: Trial | None
+) -> Generator[Trial, None, tuple[Plan, Sequence[Parts]]]:
+    """Learn factors of some widths, the best for longer; return the best plan, and its tables.
 
-    def attempt(rule: LatentRule) -> Generator[Trial, None, None]:
-        room = judge.base.shape[1] * rule.dim
-        table = learn_factors(judge.base, min(weights, room), rule, n_threads=n_threads)
-        trial = yield from _powers(judge, replace(plan, factors=rule), table)
-        found.append((trial, table))
+    None but the first is learned where walks alone are better.
+    """
+    best: tuple[Trial, Sequence[Parts]] | None = None
+    base = asked.cuts[0][0]
+    weights = asked.weights - round(plan.graph_share * asked.weights)
+    epochs, more = EPOCHS[base.nnz >= LARGE]
+
+    def attempt(rule: LatentRule) -> Generator[Trial, None, tuple[Trial, Sequence[Parts]]]:
+        parts = [
+            Parts(base, None, _table_of(base, weights, rule, asked.n_threads))
+            for base, _ in asked.cuts
+        ]
+        return (yield from _powers(jury, replace(plan, factors=rule), parts)), parts
 
     # A catalogue of few items has no use for more columns than items.
-    widths = (min(dim, judge.base.shape[1]) for dim in DIMS[has_long_histories(judge.base)])
-    for dim in dict.fromkeys(widths):
-        yield from attempt(replace(plan.factors, dim=dim, epochs=epochs))
-    best = max(found, key=lambda one: one[0].worth)[0].plan.factors
-    yield from attempt(replace(best, epochs=more))
-    trial, table = max(found, key=lambda one: one[0].worth)
-    return trial.plan, table
+    widths = (min(dim, base.shape[1]) for dim in DIMS[has_long_histories(base)])
+    rules = [replace(plan.factors, dim=dim, epochs=epochs) for dim in dict.fromkeys(widths)]
+    for rule in rules:
+        found = yield from attempt(rule)
+        best = found if best is None or found[0].beats(best[0]) else best
+        if walks is not None and walks.beats(best[0], CLEARLY):
+            return best[0].plan, best[1]
+    assert best is not None
+    found = yield from attempt(replace(best[0].plan.factors, epochs=more))
+    trial, parts = found if found[0].beats(best[0]) else best
+    return trial.plan, parts
 
 
-def _powers(judge: Judge, plan: Plan, table: CSR) -> Generator[Trial, None, Trial]:
+def _table_of(base: CSR, weights: int, rule: LatentRule, n_threads: int) -> CSR:
+    return learn_factors(base, min(weights, base.shape[1] * rule.dim), rule, n_threads=n_threads)
+
+
+def _powers(jury: Jury, plan: Plan, parts: Sequence[Parts]) -> Generator[Trial, None, Trial]:
     """Serve factors with several powers of popularity, and return the best trial."""
     tried: dict[float, Trial] = {}
-    best = plan.factors.target_power
+    best = round(plan.factors.target_power, 2)
     for step in POWER_STEPS:
-        for power in (best, best - step, best + step):
-            if round(power, 2) in tried:
+        middle = best
+        for power in (middle, middle - step, middle + step):
+            power = round(power, 2)
+            if power in tried:
                 continue
-            rule = replace(plan.factors, target_power=round(power, 2))
-            factors = factors_of(table, judge.counts, rule)
-            trial = judge.look("factors", replace(plan, factors=rule), None, factors)
-            tried[rule.target_power] = trial
-            yield trial
-        best = max(tried, key=lambda power: tried[power].worth)
+            with_power = replace(plan, factors=replace(plan.factors, target_power=power))
+            tables = [ItemTables(None, of.factors(with_power, 1.0)) for of in parts]
+            tried[power] = jury.look("factors", with_power, tables)
+            yield tried[power]
+            if tried[power].beats(tried[best]):
+                best = power
     return tried[best]
 
 
-def _mixes(judge: Judge, plan: Plan, graph: CSR, table: CSR) -> Generator[Trial, None, Plan]:
-    """Try shares of the factors in the score, and return the best plan."""
-    trials = []
-    for mix in MIXES:
-        trials.append(judge.blended("mix", replace(plan, mix=mix), graph, table))
-        yield trials[-1]
-    return max(trials, key=lambda trial: trial.worth).plan
+def _mixes(jury: Jury, plan: Plan, parts: Sequence[Parts]) -> Generator[Trial, None, Trial]:
+    """Try shares of the factors in the score, and return the best trial."""
+    best = jury.blended("mix", plan, parts)
+    yield best
+    if all(of.has_both for of in parts):
+        trials = []
+        for mix in MIXES:
+            if mix != plan.mix:
+                trials.append(jury.blended("mix", replace(plan, mix=mix), parts))
+                yield trials[-1]
+        other = max(trials, key=lambda trial: trial.worth)
+        best = other if other.beats(best) else best
+    return best
+
+
+def _with_walks(
+    asked: Search, jury: Jury, best: Trial, parts: Sequence[Parts], learn: _GraphsOf
+) -> Generator[Trial, None, tuple[Trial, Sequence[Parts]]]:
+    """Give walks a share where they are worth what they cost; return the trial, and its parts.
+
+    They are looked at as if they cost nothing, and then with graph and factors of what they leave.
+    """
+    graph, factors, _ = shares_of(best.plan)
+    firsts = []
+    for begin in ([graph * (1 - BEGIN), factors * (1 - BEGIN), BEGIN], MOSTLY_WALKS):
+        firsts.append(jury.blended("shares", with_shares(best.plan, begin), parts))
+        yield firsts[-1]
+    shared = yield from share_out(jury, max(firsts, key=lambda trial: trial.worth), parts)
+    if not shared.plan.walk_share or not shared.beats(best, MARGIN):
+        return best, parts
+    plan = shared.plan
+    n_graph, n_factors = plan.weights_of_parts(asked.left, asked.cuts[0][0].shape[1], 0)
+    graphs = learn(plan.graph, n_graph) if n_graph else [None] * len(parts)
+    paid = [
+        Parts(
+            of.matrix,
+            graph,
+            _table_of(of.matrix, n_factors, plan.factors, asked.n_threads) if n_factors else None,
+        )
+        for of, graph in zip(parts, graphs, strict=True)
+    ]
+    trial = jury.blended("walks", plan, paid)
+    yield trial
+    return (trial, paid) if trial.beats(best, MARGIN) else (best, parts)

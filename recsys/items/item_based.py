@@ -30,3 +30,9 @@ class ItemBased(Recommender):
     def for_users(self, users: pl.Series, taken: CSR, touched: CSR | None = None) -> Self:
         """Return the same model for other users by what they took."""
         return self._with_users(users, taken, touched)
+
+    def _serves(self, histories: CSR) -> bool:
+        """Return whether histories of the training are those of the users that are served."""
+        return np.array_equal(histories.indptr, self.seen_.indptr) and np.array_equal(
+            histories.indices, self.seen_.indices
+        )

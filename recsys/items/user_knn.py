@@ -167,10 +167,7 @@ class UserKNN(ItemBased):
     def _with_rows(self, rows: NDArray[np.int64]) -> Self:
         """Return the model of some of its users; the others are nobody's neighbours any more."""
         some = super()._with_rows(rows)
-        own = np.array_equal(self.histories_.indptr, self.seen_.indptr) and np.array_equal(
-            self.histories_.indices, self.seen_.indices
-        )
-        if own:  # and not those of users who were folded in
+        if self._serves(self.histories_):  # and not others, who were folded in
             some._keep(self.histories_.take(rows))
         return some
 

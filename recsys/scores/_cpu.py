@@ -137,6 +137,35 @@ def spread(indptr, indices, data, row, place, sums, words):
 
 
 @kernel
+def spread_walks(items, walks, place, ways, between, sums, words):
+    """Add the walks from some items to the sums by place, and mark in words the places they reach.
+
+    walks are (users, items, source, through, target): the items of each user and the users of each
+    item, (indptr, indices), and what a walk is scaled by. ways (n_users,) comes and stays zero;
+    between (n_users,) is scratch.
+    """
+    users, holders, source, through, target = walks
+    count = 0
+    for item in items:
+        for p in range(holders[0][item], holders[0][item + np.uint32(1)]):
+            user = holders[1][p]
+            if ways[user] == 0:
+                between[count] = user
+                count += 1
+            ways[user] += source[item]
+    for t in range(count):
+        user = between[t]
+        way = ways[user] * through[user]
+        ways[user] = np.float32(0)
+        for p in range(users[0][user], users[0][user + np.uint32(1)]):
+            item = users[1][p]
+            at = place[item]
+            if at < sums.size:
+                sums[at] += way * target[item]
+                words[at >> np.uint32(6)] |= np.uint64(1) << np.uint64(at & np.uint32(63))
+
+
+@kernel
 def collect(words, touched, first):
     """Write the marked places from touched[first] on, rising, unmark them; return the end."""
     for w in range(words.size):
@@ -156,19 +185,24 @@ def collect(words, touched, first):
 
 
 @kernel
-def score_touched(rows, taken, hidden, graph, table, place, vectors, sums, words, found):
-    """Score the items that graph rows of what users took touch, by place.
+def score_touched(rows, taken, hidden, graph, walks, table, place, vectors, sums, words, found):
+    """Score the items that the graph and walks from what users took touch, by place.
 
     Tables are (indptr, indices, data); row i of vectors is that of user rows[i]. Items hidden from
     a user count as touched, with no score. found holds where the items of each user end, their
     places and their scores. sums and words come and stay zero.
     """
     ends, touched, scores = found
+    n_between = walks[3].size
+    ways, between = np.zeros(n_between, np.float32), np.empty(n_between, np.uint32)
     stop = np.uint64(0)
     for i in range(rows.size):
         first, own = stop, range(taken[0][rows[i]], taken[0][rows[i] + 1])
         for p in own:
             spread(graph[0], graph[1], graph[2], taken[1][p], place, sums, words)
+        if n_between > 0:
+            items = taken[1][taken[0][rows[i]] : taken[0][rows[i] + 1]]
+            spread_walks(items, walks, place, ways, between, sums, words)
         for p in range(hidden[0][rows[i]], hidden[0][rows[i] + 1]):
             at = place[hidden[1][p]]
             if at < sums.size:

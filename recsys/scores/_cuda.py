@@ -7,7 +7,7 @@ from numba import cuda
 
 from sparsenum._cuda import LANES, formula, kernel, sync_lanes
 
-__all__ = ["add_graph", "best", "expand", "hide", "score"]
+__all__ = ["add_graph", "add_walks", "best", "expand", "hide", "score"]
 
 NOTHING = np.float32(-math.inf)  # the score of what is not to be listed
 DIGIT = 8  # bits of a key that are looked at at a time
@@ -54,6 +54,25 @@ def add_graph(taken_ptr, taken, indptr, indices, data, scores):
             for p in range(np.int64(indptr[i]) + lane, np.int64(indptr[i + 1]), LANES):
                 scores[t, indices[p]] += weight * data[p]
             sync_lanes()
+
+
+@kernel(
+    "u8[::1], u4[::1], u8[::1], u4[::1], u8[::1], u4[::1], f4[::1], f4[::1], f4[::1], f4[:,::1]"
+)
+def add_walks(taken_ptr, taken, user_ptr, items, item_ptr, users, source, through, target, scores):
+    """Add the walks from what users took, over the root of how much that is, a warp to a user."""
+    lane, warp, warps = cuda.threadIdx.x % LANES, cuda.grid(1) // LANES, cuda.gridsize(1) // LANES
+    for t in range(warp, scores.shape[0], warps):
+        first, stop = np.int64(taken_ptr[t]), np.int64(taken_ptr[t + 1])
+        weight = np.float32(1 / math.sqrt(max(stop - first, 1)))
+        for q in range(first, stop):
+            i = taken[q]
+            for r in range(np.int64(item_ptr[i]), np.int64(item_ptr[i + 1])):
+                v = users[r]
+                way = weight * source[i] * through[v]
+                for p in range(np.int64(user_ptr[v]) + lane, np.int64(user_ptr[v + 1]), LANES):
+                    scores[t, items[p]] += way * target[items[p]]
+                sync_lanes()
 
 
 @kernel("u8[::1], u4[::1], f4[:,::1]")

@@ -1,4 +1,4 @@
-"""Scores of histories from a graph of items, factors of items, or both, and the best of them."""
+"""Scores of histories from a graph, factors, walks and popularity of items, and the best lists."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +18,9 @@ from recsys.scores.factor_scores import (
     score,
     slack,
 )
+from recsys.scores.walks import Walks, no_walks
 from sparsenum.sparse import CSR, ELL, rows_times_sparse, spmv
+from sparsenum.sparse.formats import index_type
 
 USERS = 4096  # users whose vectors are held at a time, at most
 PLACES = 2**22  # items that the graph touches for them, likewise
@@ -50,7 +52,8 @@ class ItemTables:
 
     With d_u items in the history of user u, the score of item j is ``d_u^-1/2 sum_i W_ij``
     from the graph W, plus ``target_j (M sum_i d_u^-1/2 source_i V_i) . V_j`` from the factors,
-    the sums over the items i of the history.
+    plus what the walks from i to j weigh, times d_u^-1/2, plus the popularity of j; the sums over
+    the items i of the history.
 
     Attributes
     ----------
@@ -58,17 +61,32 @@ class ItemTables:
         Row i holds what item i, where taken, adds to the scores of others, float32.
     factors : Factors, optional
         Factors of the same items.
+    walks : Walks, optional
+        What users took, and what walks over it weigh.
+    popularity : ndarray of float32, shape (n_items,), optional
+        What is added to the score of each item for everybody.
     """
 
     graph: CSR | None
     factors: Factors | None
+    walks: Walks | None = None
+    popularity: NDArray[np.float32] | None = None
 
     @property
     def n_items(self) -> int:
         """Number of items."""
+        if self.popularity is not None:
+            return self.popularity.size
+        if self.walks is not None:
+            return self.walks.pairs.shape[1]
         table = self.graph if self.factors is None else self.factors.table
         assert table is not None
         return table.shape[0]
+
+    @cached_property
+    def ways(self) -> Walks:
+        """The walks, or such as lead nowhere."""
+        return no_walks(self.n_items) if self.walks is None else self.walks
 
     @cached_property
     def edges(self) -> CSR:
@@ -77,13 +95,13 @@ class ItemTables:
 
     @cached_property
     def ranked(self) -> Ranked:
-        """The rows that items are scored by, by falling norm."""
-        if self.factors is None:
-            return Ranked.of(_empty((self.n_items, 1)))
-        table = self.factors.table
-        return Ranked.of(
-            table.with_data(table.data * np.repeat(self.factors.target_scale, table.row_counts))
-        )
+        """The rows that items are scored by, by falling norm; popularity is their last column."""
+        table = _empty((self.n_items, 1))
+        if self.factors is not None:
+            table = self.factors.table
+            scales = np.repeat(self.factors.target_scale, table.row_counts)
+            table = table.with_data(table.data * scales)
+        return Ranked.of(table if self.popularity is None else _widened(table, self.popularity))
 
     def similarities(self, item: int) -> NDArray[np.float32]:
         """Return the similarity of each item to one: its score for a history of that one item.
@@ -101,11 +119,14 @@ class ItemTables:
 
     def vectors(self, taken: CSR) -> NDArray[np.float32]:
         """Return the vectors of users with these histories; none depends on company."""
-        if self.factors is None:
-            return np.zeros((taken.shape[0], 1), np.float32)
-        weighted = taken.with_data(_weights(taken) * self.factors.source_scale[taken.indices])
-        sums = rows_times_sparse(weighted, self.factors.table, 0, taken.shape[0])
-        return rows_times(sums, self.factors.user_map.T)
+        vectors = np.zeros((taken.shape[0], 1), np.float32)
+        if self.factors is not None:
+            weighted = taken.with_data(_weights(taken) * self.factors.source_scale[taken.indices])
+            sums = rows_times_sparse(weighted, self.factors.table, 0, taken.shape[0])
+            vectors = rows_times(sums, self.factors.user_map.T)
+        if self.popularity is None:
+            return vectors
+        return np.column_stack([vectors, np.ones(taken.shape[0], np.float32)])
 
 
 class HistoryScores:
@@ -144,8 +165,10 @@ class HistoryScores:
 
     def contributions(
         self, user: int, item: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
+    ) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
         """Return what each item taken adds to the score of one for a user, by number.
+
+        What popularity adds belongs to no item: it is split evenly.
 
         Parameters
         ----------
@@ -154,20 +177,28 @@ class HistoryScores:
 
         Returns
         -------
-        tuple of ndarray
-            The items taken, and what each adds by the graph and by the factors; all of these
-            add up to the score, to rounding.
+        tuple
+            The items taken, and what each adds by each part, which all add up to the score, to
+            rounding: by the graph and by the factors, and by walks and popularity if they count.
         """
         row = self.taken.take(np.array([user]))
         taken, weights = row.indices.astype(np.int64), _weights(row)
-        by_graph = weights * _column(self.tables.edges.take(taken), item)
         by_factors = np.zeros(taken.size, np.float32)
         if (of := self.tables.factors) is not None:
             target = rows_times(of.table.take(np.array([item])).to_dense(), of.user_map)[0]
             target *= of.target_scale[item]
             products = spmv(of.table.take(taken), target).astype(np.float32)
             by_factors = weights * of.source_scale[taken] * products
-        return taken, by_graph, by_factors
+        parts = {
+            "graph": weights * _column(self.tables.edges.take(taken), item),
+            "factors": by_factors,
+        }
+        if self.tables.walks is not None:
+            parts["walks"] = weights * self.tables.walks.to(item, taken)
+        if self.tables.popularity is not None:
+            even = self.tables.popularity[item] / max(taken.size, 1)
+            parts["popularity"] = np.full(taken.size, even, np.float32)
+        return taken, parts
 
     def best(
         self, rows: NDArray[np.int64], k: int, hidden: CSR, permitted: NDArray[np.int64] | None
@@ -211,11 +242,14 @@ class HistoryScores:
             yield slice(start, stop), int(reach[start:stop].sum())
 
     def _reach(self, rows: NDArray[np.int64], hidden: CSR, n: int) -> NDArray[np.int64]:
-        """Return how many of n items the graph touches or are hidden, at most, for each user."""
+        """Return how many of n items are touched or hidden, at most, for each user."""
         taken = self.taken.take(rows)
         edges, starts = (table.indptr.view(np.int64) for table in (self.tables.edges, hidden))
         items = taken.indices.astype(np.int64)
-        ends = np.concatenate([[0], np.cumsum(edges[items + 1] - edges[items])])
+        touched = edges[items + 1] - edges[items]
+        if self.tables.walks is not None:
+            touched += self.tables.walks.reach[items]
+        ends = np.concatenate([[0], np.cumsum(touched)])
         n_hidden = starts[rows + 1] - starts[rows]
         reach: NDArray[np.int64] = np.diff(ends[taken.indptr.view(np.int64)]) + n_hidden
         return np.minimum(reach, n)
@@ -248,6 +282,7 @@ class HistoryScores:
             (self.taken.indptr, self.taken.indices),
             (hidden.indptr, hidden.indices),
             self.tables.edges.arrays,
+            self.tables.ways.arrays,
             ranked.table.arrays,
             ranked.place,
             vectors,
@@ -293,6 +328,15 @@ def _column(table: CSR, column: int) -> NDArray[np.float32]:
     out = np.zeros(table.shape[0], np.float32)
     out[table.rows[held]] = table.data[held]
     return out
+
+
+def _widened(table: CSR, column: NDArray[np.float32]) -> CSR:
+    """Return a table with one more column, the last."""
+    n, dim = table.shape
+    ends = table.indptr[1:].view(np.int64)
+    indices = np.insert(table.indices, ends, dim).astype(index_type(dim + 1))
+    data = np.insert(table.data, ends, column)
+    return CSR.from_counts(table.row_counts + 1, indices, data, (n, dim + 1))
 
 
 def _empty(shape: tuple[int, int]) -> CSR:

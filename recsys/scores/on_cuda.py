@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from recsys.scores import _cuda
 from recsys.scores.factor_scores import FactorScores
 from recsys.scores.history_scores import HistoryScores
+from recsys.scores.walks import Walks
 from sparsenum import _cuda as device
 from sparsenum.sparse import CSR, ELL
 
@@ -32,6 +33,7 @@ class DeviceScores:
             self.users, table = _on_device(scores.users), scores.items
         else:
             self.graph = _on_device(scores.tables.edges)
+            self.walks = _walks_on_device(scores.tables.walks)
             ranked = scores.tables.ranked
             table = ranked.table.take(ranked.place.astype(np.int64))
         self.dim, self.table = table.shape[1], _on_device(table)
@@ -96,6 +98,8 @@ class DeviceScores:
             taken = _on_device(self.scores.taken.take(rows))
             grid = device.per_row(rows.size)
             _cuda.add_graph[grid](*taken[:2], *self.graph, scores)
+            if self.walks is not None:
+                _cuda.add_walks[grid](*taken[:2], *self.walks, scores)
         return scores
 
     def _vectors(self, rows: NDArray[np.int64]) -> Array:
@@ -117,6 +121,14 @@ def on_device(scores: Any, model: str) -> DeviceScores:
             "histories only: SparseMF, SparseALS, LightGCN and ItemBlend"
         )
     return DeviceScores(scores)
+
+
+def _walks_on_device(walks: Walks | None) -> tuple[Array, ...] | None:
+    if walks is None:
+        return None
+    sides = *_on_device(walks.pairs)[:2], *_on_device(walks.by_item)[:2]
+    scales = walks.source_scale, walks.user_scale, walks.target_scale
+    return *sides, *(device.to_device(scale, np.float32) for scale in scales)
 
 
 def _on_device(table: CSR) -> tuple[Array, Array, Array]:

@@ -151,6 +151,28 @@ def bytes_of(table: CSR, values: Values) -> Bytes:
     )
 
 
+def pack_pattern(table: CSR, name: str) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a table whose values do not count, in the smallest types."""
+    arrays = pack(table, name, "float32")
+    del arrays[f"{name}_data"]
+    return arrays
+
+
+def unpack_pattern(arrays: Mapping[str, NDArray[Any]], name: str, n_cols: int) -> CSR:
+    """Return the table that `pack_pattern` made into arrays, all ones, once they are sound."""
+    counts, indices = (arrays.get(f"{name}_{part}") for part in ("counts", "indices"))
+    if counts is None or indices is None:
+        raise ValueError(f"the file's table {name!r} lacks lengths or columns")
+    ones = {f"{name}_data": np.ones(indices.size, np.float32)}
+    return unpack({**arrays, **ones}, name, (counts.size, n_cols))
+
+
+def bytes_of_pattern(table: CSR) -> Bytes:
+    """Return what a table whose values do not count costs in a file."""
+    found = bytes_of(table, "float32")
+    return Bytes(0, found.indices, found.rows)
+
+
 def weights_for(n_bytes: int, shape: tuple[int, int], values: Values) -> int:
     """Return how many weights a table of at most `size` bytes may have.
 

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from recsys.scores import factor_scores, history_scores
 from recsys.scores.history_scores import Factors, HistoryScores, ItemTables
 from recsys.scores.toplists import top_items
+from recsys.scores.walks import Walks
 
-KINDS = ("graph", "factors", "both")
+KINDS = ("graph", "factors", "both", "walks", "popularity", "all")
 
 
 def pattern(rng, shape, density):
@@ -23,12 +24,20 @@ def tables_of(rng, kind, m, dim=5, density=0.3):
     table = naive.compressed(rng.integers(-3, 4, (m, dim)), rng.random((m, dim)) < density)
     scales = rng.integers(1, 3, (2, m)).astype(np.float32)
     parts = Factors(table, *scales, rng.integers(-2, 3, (dim, dim)).astype(np.float32))
-    return ItemTables(graph if kind != "factors" else None, parts if kind != "graph" else None)
+    others = pattern(rng, (9, m), density)
+    walks = Walks(others, *(rng.integers(1, 3, n).astype(np.float32) for n in (m, 9, m)))
+    popularity = rng.integers(0, 9, m).astype(np.float32)
+    return ItemTables(
+        graph if kind in ("graph", "both", "all") else None,
+        parts if kind in ("factors", "both", "all") else None,
+        walks if kind in ("walks", "all") else None,
+        popularity if kind in ("popularity", "all") else None,
+    )
 
 
 def score(history, tables, item):
     """The score of an item as its definition has it, and what each item taken adds to it."""
-    added = np.zeros((len(history), 2))
+    added = np.zeros((len(history), 4))
     for place, taken in enumerate(history):
         if tables.graph is not None:
             added[place, 0] = tables.graph.to_dense()[taken, item]
@@ -36,13 +45,24 @@ def score(history, tables, item):
             V = f.table.to_dense().astype(np.float64)
             vector = f.user_map @ (f.source_scale[taken] * V[taken])
             added[place, 1] = f.target_scale[item] * (vector @ V[item])
-    return added / max(len(history), 1) ** 0.5
+        if (w := tables.walks) is not None:
+            X = w.pairs.to_dense()
+            ways = X[:, taken] * w.user_scale * X[:, item]
+            added[place, 2] = w.source_scale[taken] * ways.sum() * w.target_scale[item]
+    added /= max(len(history), 1) ** 0.5
+    if tables.popularity is not None:
+        added[:, 3] = tables.popularity[item] / max(len(history), 1)
+    return added
 
 
 def naive_scores(taken, tables):
     n, m = taken.shape
     histories = [sorted(naive.taken(taken, user)) for user in range(n)]
-    return np.array([[score(h, tables, item).sum() for item in range(m)] for h in histories])
+    scores = np.array([[score(h, tables, item).sum() for item in range(m)] for h in histories])
+    nothing = np.array([not h for h in histories])
+    if tables.popularity is not None:
+        scores[nothing] += tables.popularity
+    return scores
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -53,10 +73,12 @@ def test_scores_and_their_parts_are_the_sums_of_the_definition(kind):
     full = scores(np.arange(6))
     np.testing.assert_allclose(full, naive_scores(taken, tables), 1e-5, 1e-5)
     for user, item in ((0, 3), (4, 13), (5, 0)):
-        history, by_graph, by_factors = scores.contributions(user, item)
+        history, parts = scores.contributions(user, item)
         assert history.tolist() == sorted(naive.taken(taken, user))
         expected = score(history, tables, item)
-        np.testing.assert_allclose(np.stack([by_graph, by_factors], 1), expected, 1e-5, 1e-5)
+        for place, name in enumerate(("graph", "factors", "walks", "popularity")):
+            by_part = parts.get(name, np.zeros(history.size))
+            np.testing.assert_allclose(by_part, expected[:, place], 1e-5, 1e-5)
     alone = naive.compressed(np.ones((1, 14)), np.arange(14)[None] == 7, np.uint32)
     np.testing.assert_allclose(tables.similarities(7), naive_scores(alone, tables)[0], 1e-5, 1e-5)
 
@@ -121,5 +143,9 @@ def test_users_with_nothing_and_with_everything(kind):
     tables = tables_of(np.random.default_rng(0), kind, 70)
     taken = naive.compressed(np.ones((2, 70)), np.array([[False], [True]]) & np.ones(70, bool))
     best = HistoryScores(taken, tables).best(np.arange(2), 5, taken, None)
-    assert best.indices.tolist() == [[0, 1, 2, 3, 4], [70] * 5]
-    assert best.data.tolist() == [[0.0] * 5, [-np.inf] * 5]
+    scores = np.zeros(70) if tables.popularity is None else tables.popularity
+    order = np.argsort(-scores, kind="stable")[:5]
+    scores = scores[order]
+    assert best.indices.tolist() == [order.tolist(), [70] * 5]
+    assert best.data[1].tolist() == [-np.inf] * 5
+    assert best.data[0].tolist() == scores[:5].tolist()

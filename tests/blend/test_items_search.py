@@ -2,6 +2,7 @@
 
 import naive_recsys as naive
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,8 +11,11 @@ from hypothesis.extra import numpy as hnp
 from recsys.blend import search
 from recsys.blend.graph import GraphRule, learn_graph, work_of_graph
 from recsys.blend.incidence import Incidence
-from recsys.blend.plan import match_scales
-from recsys.blend.search import Judge, Plan, targets_to_try
+from recsys.blend.judge import Judge, Jury, Trial
+from recsys.blend.latent import LatentRule, learn_factors
+from recsys.blend.parts import Parts, scales_of
+from recsys.blend.plan import Plan
+from recsys.blend.search import Search, targets_to_try
 from recsys.evaluation.hold_out import cut
 from recsys.evaluation.metrics import rank
 from recsys.scores.history_scores import HistoryScores, ItemTables
@@ -99,7 +103,8 @@ def test_of_few_targets_shorter_lists_are_judged_and_nothing_else(taken):
     assert (judge.k, Judge(base, held, np.ones(60, np.bool_)).k) == (3, 6)
     assert np.array_equal(judge.held.to_dense(), held.to_dense() * targets)
     graph = learn_graph(base, 600, GraphRule())
-    trial = judge.look("graph", search.first_plan(base, 0.5), graph, None)
+    tables = [ItemTables(graph, None)]
+    trial = Jury([(base, held)], targets).look("graph", search.first_plan(base, 0.5), tables)
     scores = HistoryScores(base, ItemTables(graph, None))(np.arange(300))
     scores[base.to_dense() > 0] = -np.inf
     scores[:, ~targets] = -np.inf
@@ -125,26 +130,29 @@ def test_lists_hold_what_is_permitted(taken):
 
 @pytest.mark.parametrize("step", [1, 2, 5])
 def test_the_level_is_the_ratio_of_the_last_scores_of_lists(taken, step):
-    """Of lists of twenty, or as much shorter as items are fewer."""
+    """Of lists of a tenth of the items, or as much shorter as items are fewer."""
     graph = learn_graph(taken, 1500, GraphRule())
-    tables = search.learn_factors(taken, 600, search.LatentRule(dim=16))
-    factors = search.factors_of(tables, taken.column_counts, search.LatentRule(dim=16))
+    plan = Plan(GraphRule(), LatentRule(dim=16), 0.5, 0.4)
+    parts = Parts(taken, graph, learn_factors(taken, 600, plan.factors))
+    factors = parts.factors(plan, 1.0)
     permitted = np.arange(60) % step == 0
     means = []
     for part in (ItemTables(graph, None), ItemTables(None, factors)):
         scores = HistoryScores(taken, part)(np.arange(300)).astype(np.float64)
         scores[(taken.to_dense() > 0) | ~permitted] = -np.inf
-        last = -np.sort(-scores, axis=1)[:, 20 // step - 1]
+        last = -np.sort(-scores, axis=1)[:, max(round(6 / step), 1) - 1]
         means.append(last[last > 0].mean())
-    found = match_scales(taken, graph, factors, None if step == 1 else np.flatnonzero(permitted))
-    assert found == pytest.approx(means[1] / means[0], rel=1e-5)
+    found = scales_of(parts, plan, None if step == 1 else np.flatnonzero(permitted))
+    assert found.graph == pytest.approx(0.6 * means[1] / means[0], rel=1e-5)
+    assert found.factors == 0.4
 
 
 def test_many_pairs_are_searched_by_few_targets_and_epochs(taken, monkeypatch):
     base, held = cut(taken, 0.2, np.random.default_rng(5))
     monkeypatch.setattr(search, "WORK", 2.0**14)
     monkeypatch.setattr(search, "LARGE", base.nnz)
-    looks, trials = search.search(base, held, 1200, search.first_plan(base, 0.5), 6), []
+    asked = Search([(base, held)], 1200, 6)
+    looks, trials = search.search(asked, search.first_plan(base, 0.5)), []
     while True:
         try:
             trials.append(next(looks))
@@ -160,3 +168,37 @@ def test_many_pairs_are_searched_by_few_targets_and_epochs(taken, monkeypatch):
     assert set(epochs) == {2, 5}
     assert epochs == sorted(epochs)
     assert plan in [t.plan for t in trials if t.part == "mix"]
+
+
+def trial(each):
+    """A trial of judges who say so much each."""
+    mean = float(np.mean(each))
+    return Trial("mix", None, 20, mean, mean, np.array(each))
+
+
+def test_only_what_is_better_beyond_chance_beats():
+    rng = np.random.default_rng(0)
+    before = rng.random(400)
+    noise = rng.standard_normal(400)
+    noise -= noise.mean()
+    error = noise.std(ddof=1) / 20
+    for gain, wins in ((0.9, False), (1.1, True)):
+        assert trial(before + noise + gain * error).beats(trial(before)) == wins
+    assert not trial(before + 0.004).beats(trial(before), 0.01)
+    assert trial(before + 0.006).beats(trial(before), 0.01)
+    assert not trial([1.0]).beats(trial([0.0]))  # one judge is chance
+
+
+def test_more_cuts_judge_more_of_a_small_table():
+    from recsys import Interactions
+    from recsys.blend import judge
+
+    rng = np.random.default_rng(1)
+    table = {"user": rng.integers(50, size=600), "item": rng.integers(40, size=600)}
+    train = Interactions.read(pl.DataFrame(table), user="user", item="item")
+    cuts = judge.cuts_of(train, None, np.random.default_rng(0))
+    assert len(cuts) == judge.MOST_CUTS
+    helds = [held.to_dense() > 0 for _, held in cuts]
+    for (base, _), held in zip(cuts, helds, strict=True):
+        assert not (held & (base.to_dense() > 0)).any()
+    assert not np.array_equal(helds[0], helds[1])

@@ -15,6 +15,7 @@ from recsys.scores.factor_scores import FactorScores
 from recsys.scores.history_scores import Factors, HistoryScores, ItemTables
 from recsys.scores.on_cuda import CELLS, DeviceScores
 from recsys.scores.toplists import top_items
+from recsys.scores.walks import Walks
 from recsys.training import _cpu, _cpu_waves, objective, on_cuda, steps
 from recsys.training import _cuda as _cuda_training
 from recsys.training.objective import LOSSES, Samples
@@ -303,7 +304,13 @@ def history_scores(kind, n, m, d=4):
     for user in range(n):
         active[user, rng.choice(m, 4 if user % 2 else 1, replace=False)] = True
     taken = naive.compressed(active, active, np.uint32)
-    use = ItemTables(graph if kind != "factors" else None, parts if kind != "graph" else None)
+    walks = Walks(pattern((7, m), 0.3, 6, np.uint32), *(np.ones(x, np.float32) for x in (m, 7, m)))
+    use = ItemTables(
+        None if kind in ("factors", "walks") else graph,
+        None if kind in ("graph", "walks") else parts,
+        walks if kind in ("walks", "all") else None,
+        rng.integers(0, 4, m).astype(np.float32) if kind == "all" else None,
+    )
     return HistoryScores(taken, use)
 
 
@@ -313,7 +320,7 @@ def scores_of(kind, n, m):
     return history_scores(kind, n, m)
 
 
-@pytest.mark.parametrize("kind", ["tables", "graph", "factors", "both"])
+@pytest.mark.parametrize("kind", ["tables", "graph", "factors", "both", "walks", "all"])
 @pytest.mark.parametrize("k", [1, 5, 23])
 def test_the_best_are_those_of_all_scores(kind, k):
     n, m = 11, 23
@@ -334,7 +341,7 @@ def test_the_best_are_those_of_all_scores(kind, k):
 
 
 @pytest.mark.usefixtures("four_lanes")
-@pytest.mark.parametrize("kind", ["tables", "both"])
+@pytest.mark.parametrize("kind", ["tables", "both", "all"])
 def test_lanes_are_users_or_entries(kind):
     scores = scores_of(kind, 11, 23)
     rows = np.array([3, 0, 10, 7, 5, 4])

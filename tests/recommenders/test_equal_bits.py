@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
-from judged import MAKERS, judged
+from judged import MAKERS, judged, walking
 
 from recsys import ItemBlend
 from recsys.evaluation.metrics import rank
@@ -23,10 +23,12 @@ def train():
 
 @pytest.fixture(scope="module")
 def fitted(train):
-    return {name: make().fit(train) for name, make in MAKERS.items()}
+    return {name: make().fit(train) for name, make in MAKERS.items()} | {
+        "walks": walking().fit(train)
+    }
 
 
-@pytest.fixture(params=MAKERS)
+@pytest.fixture(params=[*MAKERS, "walks"])
 def model(request, fitted):
     return fitted[request.param]
 

@@ -11,6 +11,7 @@ import warnings
 
 import polars as pl
 import pytest
+from judged import walking
 
 from recsys import (
     Interactions,
@@ -36,6 +37,7 @@ MAKERS = {
     "rp3beta": lambda: RP3beta(neighbours=5),
     "autoencoder": lambda: SparseAE(budget=200, dim=16, epochs=1),
     "blend": lambda: ItemBlend(budget=200, trials=0),
+    "walks": walking,
 }
 IDS = {
     "text": pl.Series([f"é{number:03d}" for number in range(80)]),
