@@ -297,11 +297,13 @@ def _with_walks(
     They are looked at as if they cost nothing, and then with graph and factors of what they leave.
     """
     graph, factors, _ = shares_of(best.plan)
-    firsts = []
-    for begin in ([graph * (1 - BEGIN), factors * (1 - BEGIN), BEGIN], MOSTLY_WALKS):
-        firsts.append(jury.blended("shares", with_shares(best.plan, begin), parts))
-        yield firsts[-1]
-    shared = yield from share_out(jury, max(firsts, key=lambda trial: trial.worth), parts)
+    half = [graph * (1 - BEGIN), factors * (1 - BEGIN), BEGIN]
+    first, other = (
+        jury.blended("shares", with_shares(best.plan, shares), parts)
+        for shares in (MOSTLY_WALKS, half)
+    )
+    yield from (first, other)
+    shared = yield from share_out(jury, other if other.beats(first) else first, parts)
     if not shared.plan.walk_share or not shared.beats(best, MARGIN):
         return best, parts
     plan = shared.plan

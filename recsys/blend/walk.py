@@ -26,13 +26,13 @@ class WalkRule:
     Examples
     --------
     >>> import recsys
-    >>> recsys.blend.WalkRule(target_power=0.0).user_power
+    >>> recsys.blend.WalkRule(target_power=0.2).user_power
     0.5
     """
 
     source_power: float = 0.5
     user_power: float = 0.5
-    target_power: float = 0.2
+    target_power: float = 0.0
 
 
 def walks_over(matrix: CSR, rule: WalkRule, scale: float = 1.0) -> Walks:
