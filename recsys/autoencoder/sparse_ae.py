@@ -296,7 +296,8 @@ class SparseAE(ItemBased):
 
     def contributions(self, user: int, item: int) -> pl.DataFrame:
         """Return what each item taken adds to the score of one for a user, by row number."""
-        taken, _, added = self.scorer.contributions(user, item)
+        taken, parts = self.scorer.contributions(user, item)
+        added = parts["factors"]
         return pl.DataFrame({"item": self.items_.gather(taken), "contribution": added})
 
     def similarities(self, item: int) -> NDArray[np.float32]:
