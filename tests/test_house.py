@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -208,14 +209,24 @@ def test_all_of_a_kernel_file_is_what_others_use(path):
 
 def taken_from(package, name, source):
     """Return what a source file uses of a module of a package, by its attributes or by name."""
-    tree, found, called = ast.parse(source.read_text("utf-8")), set(), set()
-    for node in ast.walk(tree):
-        if getattr(node, "module", None) == f"{package}.{name}":
-            found |= {alias.name for alias in node.names}
-        elif getattr(node, "module", None) == package:
-            called |= {alias.asname or name for alias in node.names if alias.name == name}
-    attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
-    return found | {a.attr for a in attributes if getattr(a.value, "id", None) in called}
+    imports, attributes = names_in(source)
+    found = {word for module, word, _ in imports if module == f"{package}.{name}"}
+    called = {alias for module, word, alias in imports if (module, word) == (package, name)}
+    return found | {attribute for value, attribute in attributes if value in called}
+
+
+@cache
+def names_in(source):
+    """Return what a source file imports by name, and the attributes of names in it."""
+    nodes = list(ast.walk(ast.parse(source.read_text("utf-8"))))
+    imports = [
+        (node.module, alias.name, alias.asname or alias.name)
+        for node in nodes
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    ]
+    attributes = [node for node in nodes if isinstance(node, ast.Attribute)]
+    return imports, {(getattr(node.value, "id", None), node.attr) for node in attributes}
 
 
 def compiled(path):

@@ -9,6 +9,8 @@ from sparsenum._numba import kernel
 
 __all__ = ["positive_parts", "pull_decoder", "pull_encoder", "slopes", "tangent", "unit_rows"]
 
+# What is less is rounding: an item taken alone scores one for itself, less one.
+LEAST = 1e-5
 SHORT = 1e-12  # bounds the squared length of a row that is hardly there
 
 
@@ -31,13 +33,13 @@ def positive_parts(by_item, scores, squares, hits):
     squares gets their squares, hits those of the items taken.
     """
     indptr, lanes = by_item
-    zero = np.float32(0)
+    zero, least = np.float32(0), np.float32(LEAST)
     for k in range(len(scores)):
         row = scores[k]
         for p in range(indptr[k], indptr[k + 1]):
             row[lanes[p]] -= np.float32(1)
         for lane in range(row.size):
-            row[lane] = max(row[lane], zero)
+            row[lane] = row[lane] if row[lane] > least else zero
             squares[lane] += row[lane] * row[lane]
         for p in range(indptr[k], indptr[k + 1]):
             hits[lanes[p]] += row[lanes[p]]

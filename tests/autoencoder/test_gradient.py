@@ -25,7 +25,8 @@ def loss_of(A, X, rows=slice(None)):
     W = A / np.linalg.norm(A, axis=1, keepdims=True)
     total = 0.0
     for x in X:
-        r = np.maximum(W @ (W.T @ x) - x, 0.0)[rows]
+        r = (W @ (W.T @ x) - x)[rows]
+        r[r < 1e-5] = 0.0
         length, taken = np.linalg.norm(r), np.linalg.norm(x)
         if length > 0 and taken > 0:
             total += ((r / length - x[rows] / taken) ** 2).sum()
@@ -54,7 +55,8 @@ def gradient_everywhere(A, X):
     total = np.zeros_like(A)
     for x in X:
         z = W.T @ x
-        r = np.maximum(W @ z - x, 0.0)
+        r = W @ z - x
+        r[r < 1e-5] = 0.0
         if r.any() and x.any():
             c = np.linalg.norm(r)
             u, v = r / c, x / np.linalg.norm(x)
