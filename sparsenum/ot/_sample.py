@@ -198,9 +198,16 @@ def sample_costs(X_a: Any, X_b: Any, metric: str | Callable[[Any, Any], float]) 
     from scipy.spatial.distance import cdist
 
     try:
-        return cdist(X, Y, metric)
+        M = cdist(X, Y, metric)
     except ValueError as error:
         raise ValueError(f"metric must be one that scipy's cdist knows: {error}") from error
+    if np.isnan(M).any():
+        i, j = np.argwhere(np.isnan(M))[0]
+        raise ValueError(
+            f"metric must measure all pairs of X_a and X_b: got NaN from {metric!r} between points "
+            f"{i} and {j}; leave out what has no direction or no spread, or take another metric"
+        )
+    return M
 
 
 def _samples(X_a: Any, X_b: Any) -> tuple[Points, Points]:

@@ -79,14 +79,17 @@ def argument_names(case: Case) -> Iterable[str]:
     """Return the names by which an error may call what is wrong."""
     if case.door in TABLE_ANSWERS:
         return judge_tables.ARGUMENTS
-    return inspect.signature(getattr(ot, case.door)).parameters
+    return inspect.signature(getattr(ot, case.door)).parameters.keys() | case.arguments.keys()
 
 
 def has_cause(case: Case) -> bool:
     """Return whether something about a case may be refused."""
     if case.door in TABLE_ANSWERS:
         return judge_tables.may_be_refused(case)
-    return soundness(case) != SOUND or not all(p.feasible for p in PROBLEMS[case.door](case))
+    if soundness(case) != SOUND:
+        return True
+    with np.errstate(all="ignore"):
+        return not all(p.feasible and p.holds for p in PROBLEMS[case.door](case))
 
 
 def judge_answers(case: Case, found: list, warned: bool) -> Verdict:

@@ -11,6 +11,7 @@ from fuzz.oracles import L, long
 
 EPS = L(np.finfo(np.float64).eps)
 SINGLE = 3e-7  # roundings of a sum of float32
+SMALLEST, LARGEST = 1e-34, 1e38  # masses of plans that float32 holds
 WORK = 20_000  # exponentials that an oracle may take
 # Rounding up to which marginals and potentials settle what a plan is; of those one in some is
 # solved again all the same.
@@ -47,6 +48,16 @@ class Problem:
         return all(open_sides) and (allowed.all() or oracles.feasible(self.M, self.a, self.b))
 
     @property
+    def holds(self):
+        """Whether float32, where it is the type of the cost, can hold a plan with penalties."""
+        if not (self.single and self.rho):
+            return True
+        P, _ = oracles.plain_unbalanced(
+            self.M, self.a, self.b, self.reg, self.rho, self.kind, self.cap
+        )
+        return P is not None and SMALLEST < P.sum() < LARGEST
+
+    @property
     def cap(self):
         """How many sweeps an oracle may take."""
         return int(min(300, WORK // self.M.size))
@@ -74,6 +85,10 @@ def complaints(p, found):
     if found.plan is None:
         found.rebuilt = True
         found.plan = exponentials(p, long(found.f), long(found.g))
+        if noise(p, found) > 0.1:  # which nobody can know from them
+            found.plan = None
+            yield from unknown(p, found)
+            return
     P = long(found.plan)
     if P.shape != p.M.shape:
         yield f"shape: {P.shape} for {p.M.shape}"
@@ -94,6 +109,18 @@ def complaints(p, found):
     yield from values(p, found, P)
     if found.converged and (noise(p, found) > CLEAR or chosen(P)):
         yield from twin(p, found, P)
+
+
+def unknown(p, found):
+    """Yield what is wrong with an answer whose plan its potentials do not tell."""
+    numbers = [x for x in (found.error, found.value, found.linear) if x is not None]
+    if not np.isfinite(numbers).all():
+        yield f"numbers: error, value, cost {numbers}"
+    if found.converged != (found.status == "converged"):
+        yield f"status: {found.status!r}, converged {found.converged}"
+    yield from potentials(p, found)
+    if found.converged:
+        yield from twin(p, found, None)
 
 
 def chosen(P):
@@ -158,7 +185,7 @@ def twin(p, found, P):
         right, sweeps = oracles.plain_sinkhorn(p.M, p.a, p.b, p.reg, p.cap)
     if right is None or right.sum() <= 1e-280:
         return
-    if found.rebuilt and noise(p, found) > 0.1:  # the plan that was found is not known
+    if found.plan is None:
         yield from cost_of(right, sweeps, p, found)
     else:
         apart, error = np.abs(P - right).sum() / right.sum(), found.error + noise(p, found)
@@ -171,7 +198,8 @@ def cost_of(right, sweeps, p, found):
     cost = oracles.product(right, p.M)
     share = (20 + 2 * sweeps) * (found.error + 1e-12) + 1e-9
     moved = oracles.product(right, p.spread) + p.reg * right.sum()
-    slack = share * moved + 64 * EPS * oracles.product(right, np.abs(p.M))
+    roundings = 64 * EPS + (SINGLE if p.single else 0)
+    slack = share * moved + roundings * oracles.product(right, np.abs(p.M))
     if found.linear is not None and abs(found.linear - cost) > slack:
         yield f"cost: {found.linear!r}, a plain solver's is {cost}"
 
@@ -210,7 +238,8 @@ def optimality(p, found, P):
     finite = np.where(np.isfinite(p.M), np.abs(p.M), L(0))
     sizes = np.abs(np.where(np.isfinite(f), f, 0))[:, None] + np.abs(np.where(np.isfinite(g), g, 0))
     rounding = 1e-9 + 8 * EPS * (sizes + finite) / p.reg + (SINGLE if p.single else 0)
-    least = max(P.sum(), L(1e-290)) * 1e-100 + (L(1e-37) if p.single else L(1e-290))
+    total = max(P.sum(), L(1e-290))
+    least = total * 1e-100 + (1e-37 * max(total, L(1)) if p.single else L(1e-290))
     bad = (np.abs(P - right) > rounding * right + least) & (rounding < 0.1)
     if bad.any():
         i, j = np.argwhere(bad)[0]

@@ -89,7 +89,8 @@ def whole(x):
 
 
 def word(x, name):
-    return SOUND if x in WORDS[name] else DOUBTFUL if x is None else FLAWED
+    known = isinstance(x, str) and x in WORDS[name]
+    return SOUND if known else DOUBTFUL if x is None else FLAWED
 
 
 RULES = {

@@ -39,16 +39,20 @@ def assert_as_solve(result, M, a, b, regs, tol):
 # What is solved
 
 
+@pytest.mark.parametrize("offset", [0.0, 2.0**40])
 @pytest.mark.parametrize("max_iter", [0, 1, 3, 12, 1000])
 @pytest.mark.parametrize("apart", [0.0, 4e-7, -4e-7])
-def test_errors_are_those_of_the_masses_as_given(apart, max_iter):
+def test_errors_and_costs_are_those_of_the_plans(apart, max_iter, offset):
     M, a, b = stack()
+    M = np.round(M * 64) / 64 + offset
     b = b * (1 + apart)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         result = ot.solve_batch(3 * M, 0.5, a, b, max_iter=max_iter)
     true = true_errors(result.plan, a, b)
     np.testing.assert_allclose(result.marginal_error, true, rtol=2e-3, atol=1e-14)
+    costs = (result.plan * 3 * M).sum(axis=(1, 2))
+    np.testing.assert_allclose(result.value_linear, costs, rtol=1e-9, atol=0)
     singly = [one.marginal_error for one in map(result.__getitem__, range(len(result)))]
     np.testing.assert_allclose(singly, true, rtol=2e-3, atol=1e-14)
 

@@ -241,7 +241,7 @@ def test_totals_beyond_float64_and_float32_are_refused():
     with pytest.raises(ValueError, match=r"^A must have columns whose totals float64 can hold"):
         ot.barycenter(np.full((2, 2), 1.7e308), np.ones((2, 2)), 1.0)
     for total in (1e39, 1e-39):
-        with pytest.raises(ValueError, match=r"^a must have a total that a plan of float32"):
+        with pytest.raises(ValueError, match=r"^a must lead to a total that a plan of float32"):
             ot.solve(np.eye(2, dtype=np.float32), [total] * 2, [total] * 2, 1.0)
         assert ot.solve(np.eye(2), [total] * 2, [total] * 2, 1.0).converged
 

@@ -75,6 +75,12 @@ def test_nonsense_is_refused_by_name_or_means_something(door, nonsense):
     assert not unnamed
 
 
+@pytest.mark.parametrize("door", [ot.solve_sample, ot.sinkhorn_divergence])
+def test_a_metric_without_a_number_for_a_pair_is_named(door):
+    with pytest.raises(ValueError, match=r"^metric must measure all pairs of X_a and X_b"):
+        door([[0.0, 1.0], [0.0, 0.0]], [[1.0, 1.0]], metric="cosine", reg=1.0)
+
+
 @pytest.mark.parametrize("far", [1e17, 1e37, 1e109, 1e300])
 @pytest.mark.parametrize("unbalanced", [None, 2.0])
 def test_a_start_that_says_nothing_changes_nothing(far, unbalanced):

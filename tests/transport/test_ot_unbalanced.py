@@ -245,6 +245,26 @@ def test_totals_may_be_far_apart():
     np.testing.assert_allclose(result.plan, expected, rtol=1e-7)
 
 
+@pytest.mark.parametrize("offset", [0.0, 1e6, 1e9, 1e12])
+@pytest.mark.parametrize("reg_type", ["KL", "entropy"])
+def test_the_plan_has_the_marginals_that_are_reported(offset, reg_type):
+    M, a, b, reg = problem()
+    M = np.round(M * 64) / 64 + offset
+    result = ot.solve(M, a, b, reg, unbalanced=(np.inf, 50.0), reg_type=reg_type)
+    assert result.converged
+    np.testing.assert_allclose(result.plan.sum(axis=1), a, rtol=1e-8, atol=0)
+    for sums, axis in zip(result.marginals, (1, 0), strict=True):
+        np.testing.assert_allclose(result.plan.sum(axis=axis), sums, rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize(("cost", "a", "b"), [(-300.0, 1.0, 1.0), (0.0, 1.0, 1e-154)])
+def test_a_plan_that_float32_cannot_hold_is_refused(cost, a, b):
+    masses = {"a": [a], "b": [b], "reg": 1.0, "unbalanced": 1.0}
+    assert ot.solve(np.array([[cost]]), **masses).plan[0, 0] > 0
+    with pytest.raises(ValueError, match=r"^unbalanced must lead to a total"):
+        ot.solve(np.array([[cost]], np.float32), **masses)
+
+
 def test_the_result_does_not_depend_on_threads():
     M, a, b = hard_problem("cloud", 128)
     one, two = (ot.solve(M, a, b, 1e-2, unbalanced=0.5, n_threads=k) for k in (1, 2))

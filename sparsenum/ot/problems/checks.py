@@ -77,13 +77,13 @@ def masses(x: ArrayLike | None, name: str, length: int) -> Vector:
     return mass
 
 
-def refuse_total(mass: float, pairs: int) -> None:
+def refuse_total(mass: float, pairs: int, name: str = "a") -> None:
     """Raise if float32, the type of the cost and so of the plan, cannot hold such masses."""
     limits = np.finfo(np.float32)
     if not float(limits.tiny) * pairs <= mass <= float(limits.max):
         raise ValueError(
-            f"a must have a total that a plan of float32, the type of M, can hold: got {mass:.3g} "
-            f"for {pairs} pairs; divide a and b by their total, or pass M in float64"
+            f"{name} must lead to a total that a plan of float32, the type of M, can hold: got "
+            f"{mass:.3g} for {pairs} pairs; pass M in float64, or divide a and b by their total"
         )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sparsenum._check import moderate, shape_of
-from sparsenum.ot.problems.checks import RegType
+from sparsenum.ot.problems.checks import RegType, refuse_total
 from sparsenum.ot.problems.dense import Matrix, Problem, Vector
 from sparsenum.ot.problems.offsets import EPS, LOST, Offsets
 from sparsenum.ot.problems.reduction import Reduction, completed, start_of
@@ -65,11 +65,12 @@ def relaxed_solution(
     reduction, own = Reduction.relaxed(M, a, b, reg, rho, reg_type == "entropy")
     mass_a, mass_b = reduction.masses
     log_a, log_b = reg * np.log(mass_a), reg * np.log(mass_b)
-    cost = own if reg_type == "KL" else own + (log_a[:, None] + log_b)
+    prior = 0.0 if reg_type == "KL" else log_a[:, None] + log_b
+    cost = own if reg_type == "KL" else own + prior
     offsets, shift, shrunk = balanced_offsets(cost, mass_a, mass_b, reg, rho)
     if offsets is not None:
-        cost = (cost - offsets[0][:, None]) - offsets[1]
-        own = cost if reg_type == "KL" else (own - offsets[0][:, None]) - offsets[1]
+        own = (own - offsets[0][:, None]) - offsets[1]
+        cost = own if reg_type == "KL" else own + prior
     problem = Problem(cost, mass_a, mass_b, reg, n_threads)
     psi = start_of(potentials_init, reduction, reg)
     if psi.any():
@@ -80,6 +81,8 @@ def relaxed_solution(
     converged = error <= monitor.tol
     status = verdict(error, f, g, reg, monitor)
     mass = held_mass(log_mass - shrunk)
+    if M.dtype == np.float32:
+        refuse_total(mass, M.size, "unbalanced")
     row_sums, column_sums = mass * row_sums, mass * column_sums
     reduction = replace(reduction, mass=mass, offsets=offsets)
     marginals = reduction.expand(row_sums, 0, 0.0), reduction.expand(column_sums, 1, 0.0)

@@ -88,10 +88,8 @@ class BatchSolution:
         stack.status[converged] = "converged"
         stack.status[~converged & (stack.status == "converged")] = "precision"
         if stack.passes.offsets is not None:
-            sides = stack.shares
-            if not converged.all():  # sums of plans that were stopped early are not the masses
-                P = stack.passes.plans(stack.f, stack.g, np.ones_like(stack.mass))
-                sides = P.sum(axis=2), P.sum(axis=1)
+            P = stack.passes.plans(stack.f, stack.g, np.ones_like(stack.mass))
+            sides = P.sum(axis=2), P.sum(axis=1)
             for x, sums in zip(stack.passes.offsets, sides, strict=True):
                 linear = linear + (x * sums).sum(axis=1)
         log_mass = np.log(stack.mass)
