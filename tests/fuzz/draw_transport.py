@@ -157,7 +157,7 @@ def options(dice, **names):
     chosen = {}
     if dice.chance(0.15):
         chosen[names.get("tol", "tol")] = dice.power(-14, -3)
-    if dice.chance(0.9):  # few need more, and those that do would take most of the time
+    if dice.chance(0.96):  # few need more, and those that do would take most of the time
         chosen[names.get("max_iter", "max_iter")] = int(dice.one(0, 1, 3, 10, *[40] * 20))
     if "time_limit" not in names and dice.chance(0.05):
         chosen["time_limit"] = dice.power(-9, -2)
@@ -235,7 +235,7 @@ def compat(door):
 
 
 def solve_batch(dice):
-    k, n, m = dice.size(6), dice.size(20), dice.size(20)
+    k, n, m = dice.size(5), dice.size(20), dice.size(20)
     M, spread = cost(dice, (k, n, m))
     reg = [strength(dice, spread) for _ in range(k)]
     arguments = {"M": M, "reg": np.array(reg) if dice.chance(0.5) else reg[0]}

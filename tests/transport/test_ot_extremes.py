@@ -217,6 +217,30 @@ def test_constants_in_batches_unbalanced_and_barycenters():
     assert_close(ot.barycenter(A, M, 0.1), ot.barycenter(A, level, 0.1), 1e-9)
 
 
+def test_masses_that_do_not_count_have_no_entries_in_common():
+    X = np.array([[-1.3], [-0.2], [-3.6], [-1.4], [1.5]])
+    a = np.array([3e-272, 2e-225, 2e-266, 1.0, 8e-240])
+    M = (X - X.T) ** 2
+    for f, g in (
+        ot.solve(M, a, a, 0.015).potentials,
+        ot.solve(M, a, a, 0.015, reg_type="entropy").potentials,
+        tuple(x[0] for x in ot.solve_batch(M[None], 0.015, a, a).potentials),
+    ):
+        P = np.exp((f[:, None] + g - M) / 0.015)
+        np.testing.assert_allclose(P.sum(axis=0), a, rtol=1e-9, atol=0)
+        np.testing.assert_allclose(P.sum(axis=1), a, rtol=1e-9, atol=1e-200)
+
+
+def test_penalties_next_to_zero_bend_nothing():
+    M, a, b = np.random.default_rng(0).random((5, 4)), np.full(5, 0.2), np.full(4, 0.25)
+    free = a[:, None] * b * np.exp(-M / 0.3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for rho in (1e-300, 1e-100, 1e-15):
+            plan = ot.solve(M, a, b, 0.3, unbalanced=rho, max_iter=10).plan
+            np.testing.assert_allclose(plan, free, rtol=1e-9, atol=0)
+
+
 @pytest.mark.parametrize("reg", [1e-300, 1e-100, 1e-30])
 def test_a_reg_next_to_zero_gives_a_finite_plan(reg):
     result = ot.solve([[0.0, 1.0], [1.0, 0.0]], reg=reg)

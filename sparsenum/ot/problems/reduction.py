@@ -235,14 +235,17 @@ def completed(
     """Return the caller's potentials at full length, also of what was left out of the solve.
 
     Without mass they are minus infinity. Where there is some, however little, they make its row
-    or column sum to it: one soft minimum of the cost less the other side's potential.
+    or column sum to it: one soft minimum of the cost less the other side's potential. Columns
+    come after the rows, and count them in, so that no two left out have an entry in common.
     """
     rows, columns = reduction.left_out
     full = reduction.expand(f, 0, -np.inf), reduction.expand(g, 1, -np.inf)
     for some in (rows[k : k + BLOCK] for k in range(0, rows.size, BLOCK)):
         full[0][some] = balancing(costs(some, reduction.columns), reduction.a[some], g, reg)
+    known = np.concatenate([reduction.rows, rows[np.isfinite(full[0][rows])]])
+    f = full[0][known]
     for some in (columns[k : k + BLOCK] for k in range(0, columns.size, BLOCK)):
-        full[1][some] = balancing(costs(reduction.rows, some).T, reduction.b[some], f, reg)
+        full[1][some] = balancing(costs(known, some).T, reduction.b[some], f, reg)
     return full
 
 

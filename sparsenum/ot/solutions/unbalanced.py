@@ -20,6 +20,7 @@ from sparsenum.ot.solvers.monitor import Monitor
 
 Penalties = tuple[float, float]
 
+FAINTEST = 1e-13  # penalty, in units of reg, below which it bends no plan that float64 can hold
 FAINT = 100.0  # logarithm of the mass of a plan that is worth being kept from underflow
 MOST = math.log(float(np.finfo(np.float64).max)) - 1.0
 
@@ -62,6 +63,8 @@ def relaxed_solution(
     """
     if method in ("sinkhorn", "sns-paper"):
         raise ValueError(f"method must be 'auto' where unbalanced is given: got {method!r}")
+    rho_a, rho_b = (max(x, FAINTEST * reg) for x in rho)
+    rho = rho_a, rho_b
     reduction, own = Reduction.relaxed(M, a, b, reg, rho, reg_type == "entropy")
     mass_a, mass_b = reduction.masses
     log_a, log_b = reg * np.log(mass_a), reg * np.log(mass_b)
