@@ -62,5 +62,5 @@ def twin(A, M, reg, weights, q, error):
     right, sweeps = oracles.plain_barycenter(A, M, reg, weights, cap)
     if right is not None:
         apart = np.abs(q - right).sum() / right.sum()
-        if apart > (20 + 2 * sweeps) * error + 1e-10:
+        if apart > (20 + 2 * sweeps) * (error + oracles.rounding(M, reg)) + 1e-10:
             yield f"twin: differs by {apart:.1e} from a plain solver, error {error:.1e}"

@@ -189,14 +189,15 @@ def twin(p, found, P):
         yield from cost_of(right, sweeps, p, found)
     else:
         apart, error = np.abs(P - right).sum() / right.sum(), found.error + noise(p, found)
-        if apart > (20 + 2 * sweeps) * error + 1e-10:
+        if apart > (20 + 2 * sweeps) * (error + oracles.rounding(p.M, p.reg)) + 1e-10:
             yield f"twin: differs by {apart:.1e} from a plain solver, error {error:.1e}"
 
 
 def cost_of(right, sweeps, p, found):
     """The cost of an answer whose plan is not known is that of the right plan."""
     cost = oracles.product(right, p.M)
-    share = (20 + 2 * sweeps) * (found.error + 1e-12) + 1e-9
+    error = found.error + oracles.rounding(p.M, p.reg) + 1e-12
+    share = (20 + 2 * sweeps) * error + 1e-9
     moved = oracles.product(right, p.spread) + p.reg * right.sum()
     roundings = 64 * EPS + (SINGLE if p.single else 0)
     slack = share * moved + roundings * oracles.product(right, np.abs(p.M))

@@ -65,6 +65,12 @@ def unbalanced_value(P, M, a, b, reg, rho, kind):
     return total
 
 
+def rounding(M, reg):
+    """Return how far the exponents of long double may be off, with so large a cost."""
+    finite = M[np.isfinite(M)]
+    return 16 * np.finfo(L).eps * np.ptp(finite) / reg if finite.size else L(0)
+
+
 def plain_sinkhorn(M, a, b, reg, cap, tol=1e-15):
     """Return the plan by Sinkhorn's method in logarithms, and the sweeps; None beyond the cap."""
     rows, columns = a > 0, b > 0
