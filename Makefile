@@ -109,7 +109,8 @@ endif
 
 # The tests that `make test` skips where torch is missing.
 test-torch: $(VENV)/torch.stamp
-	$(BIN)/python -m pytest tests/derivatives/test_ot_tensors.py tests/derivatives/test_ot_second_order.py
+	$(BIN)/python -m pytest tests/derivatives/test_ot_tensors.py tests/derivatives/test_ot_second_order.py \
+	  tests/nn/test_nn_torch.py
 
 # The tests that `make test` skips where jax is missing.
 test-jax: $(VENV)/jax.stamp

@@ -1,13 +1,13 @@
-"""Sparse numerics: entropic optimal transport, a sparse-matrix core, and sparse topologies."""
+"""Sparse numerics: entropic optimal transport, sparse matrices, topologies and layers."""
 
 from importlib.metadata import version
 
-from sparsenum import ot, sparse, topology
+from sparsenum import nn, ot, sparse, topology
 from sparsenum.errors import ConvergenceWarning, DeviceError
 
 __version__ = version("sparsenum")
 
-__all__ = ["ConvergenceWarning", "DeviceError", "__version__", "ot", "sparse", "topology"]
+__all__ = ["ConvergenceWarning", "DeviceError", "__version__", "nn", "ot", "sparse", "topology"]
 
 
 def __dir__() -> list[str]:

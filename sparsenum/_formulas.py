@@ -23,7 +23,12 @@ __all__ = [
     "highest_v1",
     "softplus_v1",
     "solve_laplacian_v1",
+    "step_v1",
 ]
+
+
+SGD, ADAGRAD, ADAM, MOMENTUM = 0, 1, 2, 3
+ADAM_MEAN, ADAM_SQUARE, ADAM_FLOOR, MOMENTUM_KEPT = 0.9, 0.999, 1e-8, 0.9
 
 
 @formula
@@ -189,3 +194,22 @@ def solve_laplacian_v1(W, leak, x):
         for j in range(k + 1, m):
             total += W[k, j] * x[j]
         x[k] = total / diagonal[k] if diagonal[k] > 0.0 else 0.0
+
+
+@kernel
+def step_v1(state, p, gradient, code, rate, corrections):
+    """Take a gradient into the state of weight p and return how far the weight moves."""
+    if code == ADAGRAD:
+        state[0, p] += gradient * gradient
+        return rate * gradient / np.sqrt(state[0, p])
+    if code == SGD:
+        return rate * gradient
+    if code == MOMENTUM:
+        state[0, p] = np.float32(MOMENTUM_KEPT) * state[0, p] + gradient
+        return rate * state[0, p]
+    keep, keep_square = np.float32(ADAM_MEAN), np.float32(ADAM_SQUARE)
+    state[0, p] = keep * state[0, p] + (np.float32(1) - keep) * gradient
+    state[1, p] = keep_square * state[1, p] + (np.float32(1) - keep_square) * gradient * gradient
+    correction = corrections[min(np.int64(state[2, p]), corrections.size - 1)]
+    state[2, p] += np.float32(1)
+    return rate * correction * state[0, p] / (np.sqrt(state[1, p]) + np.float32(ADAM_FLOOR))

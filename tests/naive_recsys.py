@@ -78,6 +78,9 @@ class DenseTable:
         if self.optimizer == "adagrad":
             self.squares[place] += g**2
             return g / math.sqrt(self.squares[place])
+        if self.optimizer == "momentum":
+            self.mean[place] = 0.9 * self.mean[place] + g
+            return self.mean[place]
         self.steps[place] += 1
         self.mean[place] += 0.1 * (g - self.mean[place])
         self.mean_square[place] += 0.001 * (g**2 - self.mean_square[place])

@@ -18,7 +18,7 @@ import pytest
 import recsys
 import sparsenum
 from recsys import blend, data, datasets, evaluation, storage
-from sparsenum import ot, sparse, topology
+from sparsenum import nn, ot, sparse, topology
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("sparsenum", "recsys")
@@ -131,6 +131,7 @@ def test_folders_hold_a_dozen_files_or_so():
 
 DIGESTS = {
     "exp_v1": "2965e7021f7a4af0",
+    "step_v1": "1a03df8778c58a8e",
     "exp_or_zero_v1": "d4dc314c5bbbe177",
     "exp32_v1": "a6d3644b17a14cb7",
     "softplus_v1": "917eea01294e19bf",
@@ -318,7 +319,7 @@ def test_public_names_are_documented(thing):
 
 SHOWN = PUBLIC + [
     pytest.param(getattr(module, name), id=f"{module.__name__}.{name}")
-    for module in (recsys, data, datasets, evaluation, blend, storage)
+    for module in (nn, recsys, data, datasets, evaluation, blend, storage)
     for name in module.__all__
     if callable(getattr(module, name))
 ]
@@ -334,7 +335,8 @@ def test_public_names_have_examples_that_run(thing):
 
 
 @pytest.mark.parametrize(
-    "package", [sparsenum, ot, sparse, topology, recsys, data, datasets, evaluation, blend, storage]
+    "package",
+    [sparsenum, nn, ot, sparse, topology, recsys, data, datasets, evaluation, blend, storage],
 )
 def test_a_package_lists_its_public_names_alone(package):
     rooms = {"blend", "data", "evaluation"} if package is recsys else set()

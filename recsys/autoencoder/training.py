@@ -7,12 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.autoencoder.gradient import Growth, Unit, gradient_of_batch
-from recsys.training import _cpu, loop
+from recsys.training import loop
 from recsys.training.exchange import rewired, shrunk
 from recsys.training.gradient import Blocks
-from recsys.training.optimizers import OPTIMIZERS
-from recsys.training.tables import ItemTable, Table
+from recsys.training.tables import ItemTable
 from sparsenum import topology
+from sparsenum.nn.optimizers import OPTIMIZERS
+from sparsenum.nn.table import Table
 from sparsenum.sparse import CSR, rows_times_sparse, spmm, transpose
 from sparsenum.topology.recipe import Recipe
 
@@ -89,13 +90,13 @@ def descend(
     table: Table, matrix: CSR, rate: float, n_others: int | None, rng: np.random.Generator
 ) -> float:
     """Pass over all users once, and return their mean loss."""
-    total, rule = 0.0, table.optimizer.constants(rate)
+    total = 0.0
     takers = rng.permutation(np.flatnonzero(matrix.row_counts))
     for users in np.array_split(takers, max(1, round(takers.size / USERS))):
         rows = scored(matrix, users, n_others, rng)
         loss, gradient = gradient_of_batch(matrix, users, Unit.of(table.weights), rows)
         gradient /= np.float32(users.size)
-        _cpu.move_all(table.weights.data, table.state, gradient, rule)
+        table.optimizer.move(table.weights.data, table.state, gradient, rate)
         total += loss
     return total / takers.size
 

@@ -5,10 +5,10 @@ from numpy.typing import NDArray
 
 from recsys.training.loop import falling
 from recsys.training.objective import Loss, Samples
-from recsys.training.optimizers import OPTIMIZERS
 from recsys.training.steps import descend
-from recsys.training.tables import Table
 from sparsenum import topology
+from sparsenum.nn.optimizers import OPTIMIZERS
+from sparsenum.nn.table import Table
 from sparsenum.sparse import CSR, rows_times_sparse
 
 ADAGRAD = OPTIMIZERS["adagrad"]

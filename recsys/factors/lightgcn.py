@@ -16,9 +16,10 @@ from recsys.training.checkpoint import Checkpoints, noted, resumed
 from recsys.training.gradient import BLOCK
 from recsys.training.monitor import Monitor
 from recsys.training.objective import Samples
-from recsys.training.optimizers import OPTIMIZERS
-from recsys.training.tables import Table, Tables
+from recsys.training.tables import Tables
 from sparsenum._check import whole
+from sparsenum.nn.optimizers import OPTIMIZERS
+from sparsenum.nn.table import Table
 from sparsenum.sparse import CSR, spmm, transpose
 from sparsenum.topology import Rewiring, rewire
 from sparsenum.topology.recipe import Recipe
@@ -286,8 +287,7 @@ def descend_all(table: Table, gradient: Dense, rate: float, decay: float) -> Non
     weights = table.weights
     rows = weights.rows
     active = gradient[rows, weights.indices] + np.float32(decay) * weights.data
-    rule = table.optimizer.constants(rate)
-    _cpu.move_all(weights.data, table.state, active, rule)
+    table.optimizer.move(weights.data, table.state, active, rate)
 
 
 def exchanged(weights: CSR, gradient: Dense, fraction: float, rng: np.random.Generator) -> Rewiring:

@@ -20,9 +20,9 @@ from recsys.training import loop
 from recsys.training.checkpoint import Checkpoints, fingerprint, noted, resumed
 from recsys.training.monitor import Monitor
 from recsys.training.objective import LOSSES, Loss
-from recsys.training.optimizers import OPTIMIZERS
 from sparsenum._check import choice, non_negative, positive, whole
 from sparsenum._device import Device, on_cuda
+from sparsenum.nn.optimizers import OPTIMIZERS
 from sparsenum.sparse import CSR, transpose
 from sparsenum.topology.recipe import RECIPES, Recipe
 
@@ -61,14 +61,14 @@ class SparseMF(Factored):
     loss : {"bpr", "bce", "softmax", "ccl"}, default "bpr"
         Of the item taken against items drawn: Bayesian personalised ranking [2]_, binary cross
         entropy, sampled softmax, or cosine contrastive [3]_.
-    optimizer : {"adagrad", "adam", "sgd"}, default "adagrad"
-        Its state lives on active weights alone: one number for each, three, or none.
+    optimizer : {"adagrad", "adam", "momentum", "sgd"}, default "adagrad"
+        Its state lives on active weights alone: one number for each, three, one, or none.
     n_negatives : int, optional
         Items drawn for each interaction, which have an equal part in the loss; by default 1 for
         "bpr", 4 for "bce", 16 for "softmax" and "ccl".
     learning_rate : float, optional
         Falls linearly to a tenth; starts at 0.1 by default with "adagrad", 0.01 with "adam",
-        0.05 with "sgd".
+        0.05 with "momentum" and "sgd".
     weight_decay : float, default 0.03
         L2 penalty on the active weights of each sample.
     patience : int, optional
@@ -135,7 +135,7 @@ class SparseMF(Factored):
         recipe: Literal["dsl", "dsl-paper", "rigl", "set", "static", "prune"] | Recipe = "dsl",
         row_power: float = 0.0,
         loss: Literal["bpr", "bce", "softmax", "ccl"] = "bpr",
-        optimizer: Literal["adagrad", "adam", "sgd"] = "adagrad",
+        optimizer: Literal["adagrad", "adam", "momentum", "sgd"] = "adagrad",
         n_negatives: int | None = None,
         learning_rate: float | None = None,
         weight_decay: float = 0.03,

@@ -9,15 +9,13 @@ import math
 
 import numpy as np
 
-from sparsenum._formulas import add_v1, contains_v1, dot_v1, draw_v1, softplus_v1
+from sparsenum._formulas import add_v1, contains_v1, dot_v1, draw_v1, softplus_v1, step_v1
 from sparsenum._numba import formula, kernel
 
-__all__ = ["add_products", "add_slopes", "draw_all", "move_all", "note", "visit"]
+__all__ = ["add_products", "add_slopes", "draw_all", "note", "visit"]
 
 BPR, BCE, SOFTMAX, COSINE = 0, 1, 2, 3
-SGD, ADAGRAD, ADAM = 0, 1, 2
 REDRAWS = 5  # how often a negative that the user has taken is drawn again
-ADAM_MEAN, ADAM_SQUARE, ADAM_FLOOR = 0.9, 0.999, 1e-8
 SHORT = 1e-4  # added to squared lengths: a row of newborn zeros has no direction
 
 
@@ -150,27 +148,11 @@ def by_product(scores, slopes, inverse, length):
 
 
 @kernel
-def step(state, p, gradient, code, rate, corrections):
-    """Take a gradient into the state of weight p and return how far the weight moves."""
-    if code == ADAGRAD:
-        state[0, p] += gradient * gradient
-        return rate * gradient / np.sqrt(state[0, p])
-    if code == SGD:
-        return rate * gradient
-    keep, keep_square = np.float32(ADAM_MEAN), np.float32(ADAM_SQUARE)
-    state[0, p] = keep * state[0, p] + (np.float32(1) - keep) * gradient
-    state[1, p] = keep_square * state[1, p] + (np.float32(1) - keep_square) * gradient * gradient
-    correction = corrections[min(np.int64(state[2, p]), corrections.size - 1)]
-    state[2, p] += np.float32(1)
-    return rate * correction * state[0, p] / (np.sqrt(state[1, p]) + np.float32(ADAM_FLOOR))
-
-
-@kernel
 def move(indices, values, state, start, stop, decay, slope, other, code, rate, corrections):
     """Step down decay times a row plus slope times the other side, on active weights alone."""
     for p in range(start, stop):
         gradient = decay * values[p] + slope * other[indices[p]]
-        values[p] -= step(state, p, gradient, code, rate, corrections)
+        values[p] -= step_v1(state, p, gradient, code, rate, corrections)
 
 
 @kernel
@@ -316,14 +298,6 @@ def add_products(indptr, indices, slopes, users, first_user, first_item, gradien
             i = np.int64(indices[p]) - first_item
             if 0 <= i < len(gradient):
                 add_v1(u_ind, u_val, start, stop, slopes[p], gradient[i])
-
-
-@kernel
-def move_all(values, state, gradients, optimizer):
-    """Take one step with every active weight."""
-    code, rate, corrections = optimizer
-    for p in range(values.size):
-        values[p] -= step(state, p, gradients[p], code, rate, corrections)
 
 
 @kernel

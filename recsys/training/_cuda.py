@@ -14,9 +14,9 @@ from sparsenum._cuda import LANES, formula, kernel, lane_max, lane_sum, sync_lan
 __all__ = ["visit"]
 
 BPR, BCE, SOFTMAX, COSINE = 0, 1, 2, 3
-SGD, ADAGRAD = 0, 1
+SGD, ADAGRAD, MOMENTUM = 0, 1, 3
 ADAM_MEAN, ADAM_SQUARE = np.float32(0.9), np.float32(0.999)
-ADAM_FLOOR = np.float32(1e-8)
+ADAM_FLOOR, KEPT = np.float32(1e-8), np.float32(0.9)
 SHORT = np.float32(1e-4)  # added to squared lengths: a row of newborn zeros has no direction
 NONE, ONE = np.float32(0), np.float32(1)
 
@@ -130,6 +130,9 @@ def step(state, p, gradient, code, rate, corrections):
     if code == ADAGRAD:
         state[0, p] += gradient * gradient
         reach /= np.float32(math.sqrt(state[0, p]))
+    elif code == MOMENTUM:
+        state[0, p] = KEPT * state[0, p] + gradient
+        reach = rate * state[0, p]
     elif code != SGD:
         mean = ADAM_MEAN * state[0, p] + (ONE - ADAM_MEAN) * gradient
         square = ADAM_SQUARE * state[1, p] + (ONE - ADAM_SQUARE) * gradient * gradient

@@ -15,8 +15,8 @@ from recsys.scores.toplists import Scores
 from recsys.storage import files
 from recsys.training.loop import Epoch, T, Training, Watch
 from recsys.training.monitor import Monitor
-from recsys.training.optimizers import Optimizer
-from recsys.training.tables import Table
+from sparsenum.nn.optimizers import Optimizer
+from sparsenum.nn.table import Table
 from sparsenum.sparse import CSR
 
 KEPT = 2  # the last, and the one before in case the last is damaged

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from recsys.training import _cpu
 from recsys.training.objective import Loss, Samples
-from recsys.training.tables import Table
 from sparsenum import topology
+from sparsenum.nn.table import Table
 from sparsenum.sparse import CSR, rows_times_sparse
 
 KEPT = 4  # drawn items of an interaction that the gradient to grow by is made of

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from recsys.training.exchange import exchange, shrink
 from recsys.training.gradient import Derivative, Kept, OfSamples
 from recsys.training.objective import Loss, Samples
-from recsys.training.optimizers import Optimizer
 from recsys.training.steps import descend
-from recsys.training.tables import Table, Tables, share_rows
+from recsys.training.tables import Tables, share_rows
+from sparsenum.nn.optimizers import Optimizer
+from sparsenum.nn.table import Table
 from sparsenum.sparse import CSR
 from sparsenum.topology import Rewiring, aligned_start, random_start
 from sparsenum.topology.recipe import Recipe

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from recsys.training import _cpu, _cpu_waves, _cuda
 from recsys.training.objective import Loss, Samples
-from recsys.training.tables import Table
 from sparsenum import _cuda as device
+from sparsenum.nn.table import Table
 
 Array = Any  # on the device
 CUTTERS = 8  # threads: one alone takes a fifth of the time of the CPU's epoch, mostly to draw

@@ -4,8 +4,8 @@ import numpy as np
 
 from recsys.training import _cpu
 from recsys.training.objective import Loss, Samples
-from recsys.training.tables import Table
 from sparsenum._device import on_cuda
+from sparsenum.nn.table import Table
 
 
 def descend(

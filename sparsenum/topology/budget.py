@@ -91,7 +91,11 @@ def allocate(
 
 
 def share_tables(
-    total: int, shapes: Sequence[tuple[int, ...]], rule: str | ArrayLike = "erk"
+    total: int,
+    shapes: Sequence[tuple[int, ...]],
+    rule: str | ArrayLike = "erk",
+    *,
+    dense: int | None = None,
 ) -> NDArray[np.int64]:
     """Share `total` entries among tables (layers, tensors), sum exact.
 
@@ -104,10 +108,14 @@ def share_tables(
         Entries in all tables together.
     shapes : sequence of tuple of int
         Dimensions of each table, two at least; kernels of a convolution have theirs last.
-    rule : {"uniform", "er", "erk"} or array_like, shape (len(shapes),), default "erk"
-        Densities all equal; proportional to (n + m) / (n m) (Erdos and Renyi [1]_); to the sum of
-        all dimensions over their product [2]_; or to the numbers given: explicit densities, or
-        those of `best_densities`.
+    rule : str or array_like, shape (len(shapes),), default "erk"
+        "uniform": densities all equal; "er": proportional to (n + m) / (n m) (Erdos and Renyi
+        [1]_); "erk": to the sum of all dimensions over their product [2]_. Or numbers to be in
+        proportion to: explicit densities, or those of `best_densities`. Of the rules with a plus
+        [3]_, "uniform+" makes the first table dense and the last at least a fifth, the others
+        alike, and "erk+" makes the last dense and shares the rest as "erk" does.
+    dense : int, optional
+        The table that a rule with a plus makes dense, if not the first, or the last.
 
     Returns
     -------
@@ -128,6 +136,7 @@ def share_tables(
     .. [1] Mocanu et al., "Scalable training of artificial neural networks with adaptive sparse
        connectivity", Nature Communications 2018.
     .. [2] Evci et al., "Rigging the Lottery", ICML 2020, section 3.
+    .. [3] Liu et al., "The Unreasonable Effectiveness of Random Pruning", ICLR 2022.
 
     Examples
     --------
@@ -143,8 +152,16 @@ def share_tables(
             f"shapes must have two dimensions or more, each at least 1: got {list(shapes)}"
         )
     sizes = np.array([prod(shape) for shape in shapes], np.int64)
+    least = np.zeros_like(sizes)
     if isinstance(rule, str):
-        claims = np.array([RULES[choice(rule, "rule", RULES)](shape) for shape in shapes])
+        choice(rule, "rule", (*RULES, "uniform+", "erk+"))
+        claims = np.array([RULES[rule.removesuffix("+")](shape) for shape in shapes])
+        if rule.endswith("+"):
+            first = 0 if rule == "uniform+" else len(sizes) - 1
+            full = first if dense is None else whole(dense, "dense", upper=len(sizes) - 1)
+            if rule == "uniform+":
+                least[-1] = sizes[-1] // 5
+            least[full] = sizes[full]
     else:
         densities = real_array(rule, "rule", 1)
         if densities.size != sizes.size:
@@ -153,7 +170,7 @@ def share_tables(
                 f"{densities.size}"
             )
         claims = densities * sizes
-    return allocate(total, claims, upper=sizes)
+    return allocate(total, claims, lower=least, upper=sizes)
 
 
 def best_densities(scores: Sequence[ArrayLike], total: int) -> NDArray[np.float64]:

@@ -19,10 +19,10 @@ from recsys.scores.walks import Walks
 from recsys.training import _cpu, _cpu_waves, objective, on_cuda, steps
 from recsys.training import _cuda as _cuda_training
 from recsys.training.objective import LOSSES, Samples
-from recsys.training.optimizers import OPTIMIZERS
-from recsys.training.tables import Table
 from sparsenum import _cuda, _device
 from sparsenum.errors import DeviceError
+from sparsenum.nn.optimizers import OPTIMIZERS
+from sparsenum.nn.table import Table
 
 pytestmark = pytest.mark.usefixtures("cuda")
 

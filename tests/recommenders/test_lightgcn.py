@@ -9,8 +9,8 @@ from recsys import Interactions, LightGCN, load
 from recsys.cli import main
 from recsys.factors import lightgcn
 from recsys.training.objective import Samples
-from recsys.training.optimizers import OPTIMIZERS
-from recsys.training.tables import Table
+from sparsenum.nn.optimizers import OPTIMIZERS
+from sparsenum.nn.table import Table
 
 NAMES = {"user": "user", "item": "item"}
 DIM = 4

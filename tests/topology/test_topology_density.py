@@ -106,3 +106,25 @@ BAD = [
 def test_bad_input_is_named(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_rules_with_a_plus_make_one_table_dense_and_keep_the_budget():
+    shapes = [(20, 10), (30, 20), (30, 30), (5, 30)]
+    sizes = np.array([200, 600, 900, 150])
+    plus = share_tables(500, shapes, "erk+")
+    assert plus.sum() == 500
+    assert plus[-1] == 150
+    np.testing.assert_array_equal(plus[:-1], share_tables(350, shapes[:-1], "erk"))
+    plus = share_tables(300, shapes, "uniform+")
+    assert plus.sum() == 300
+    assert plus[0] == 200
+    assert plus[-1] == 30  # a fifth, where all others have less
+    assert np.ptp(plus[1:3] / sizes[1:3]) < 0.01
+    plus = share_tables(1000, shapes, "uniform+")
+    assert np.ptp(plus[1:] / sizes[1:]) < 0.01  # and no more where they have more
+    assert share_tables(700, shapes, "uniform+", dense=1)[1] == 600
+    assert share_tables(700, shapes, "erk+", dense=0)[0] == 200
+    with pytest.raises(ValueError, match="dense must be from 0 to 3"):
+        share_tables(500, shapes, "erk+", dense=4)
+    with pytest.raises(ValueError, match="total must be from 230"):
+        share_tables(200, shapes, "uniform+")

@@ -17,8 +17,8 @@ from recsys.training import _cpu as _cpu_training
 from recsys.training import gradient, loop, steps
 from recsys.training.gradient import Kept, OfSamples, Pull
 from recsys.training.objective import LOSSES, Samples
-from recsys.training.optimizers import CORRECTED, OPTIMIZERS
-from recsys.training.tables import Table
+from sparsenum.nn.optimizers import CORRECTED, OPTIMIZERS
+from sparsenum.nn.table import Table
 
 N_USERS, N_ITEMS, DIM = 9, 40, 6
 CASES = list(product(LOSSES, OPTIMIZERS, (1, 3)))
@@ -100,7 +100,7 @@ def test_an_epoch_equals_its_twin(name, optimizer, n):
 
 
 def test_state_of_the_optimizers_is_one_number_three_or_none_for_each_weight():
-    for optimizer, numbers in {"adagrad": 1, "adam": 3, "sgd": 0}.items():
+    for optimizer, numbers in {"adagrad": 1, "adam": 3, "momentum": 1, "sgd": 0}.items():
         (users, items), _ = twins(optimizer, 0)
         assert users.state.shape == (numbers, users.weights.nnz)
         steps.descend(

@@ -18,8 +18,9 @@ from recsys.training import monitor as stopping
 from recsys.training.exchange import exchange
 from recsys.training.gradient import Kept, OfSamples
 from recsys.training.objective import LOSSES, Samples
-from recsys.training.optimizers import OPTIMIZERS
-from recsys.training.tables import ROW_FLOOR, Table, Tables, share_rows
+from recsys.training.tables import ROW_FLOOR, Tables, share_rows
+from sparsenum.nn.optimizers import OPTIMIZERS
+from sparsenum.nn.table import Table
 from sparsenum.topology import aligned_start
 from sparsenum.topology.recipe import RECIPES
 

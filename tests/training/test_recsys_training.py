@@ -11,7 +11,7 @@ from recsys import Interactions, Popularity, SparseMF, leave_last
 from recsys.datasets import shop
 from recsys.storage.budget import parse_budget
 from recsys.training import gradient, loop
-from recsys.training.tables import Table
+from sparsenum.nn.table import Table
 
 NAMES = {"user": "user", "item": "item"}
 

@@ -5,7 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-ADAM_MEAN, ADAM_SQUARE = 0.9, 0.999  # shares of the old means, as in the kernels
+from sparsenum._formulas import ADAM_MEAN, ADAM_SQUARE
+from sparsenum.nn import _cpu
+
 CORRECTED = 8192  # steps after which Adam's means hardly feel that they began at zero
 
 
@@ -34,6 +36,16 @@ class Optimizer(NamedTuple):
         """Return what the kernels take."""
         return self.code, np.float32(rate), CORRECTIONS
 
+    def move(
+        self,
+        values: NDArray[np.float32],
+        state: NDArray[np.float32],
+        gradient: NDArray[np.float32],
+        rate: float,
+    ) -> None:
+        """Take one step with every weight, in place."""
+        _cpu.move_all(values, state, gradient, self.constants(rate))
+
 
 def corrections() -> NDArray[np.float32]:
     """Return what Adam's step t has to be multiplied by, because its means began at zero."""
@@ -46,4 +58,5 @@ OPTIMIZERS = {
     "adagrad": Optimizer(1, (1e-6,), 0.1),  # sum of squared gradients
     "adam": Optimizer(2, (0.0, 0.0, 0.0), 0.01),  # means of gradient and its square, steps taken
     "sgd": Optimizer(0, (), 0.05),
+    "momentum": Optimizer(3, (0.0,), 0.05),  # sum of gradients, nine tenths kept at each step
 }
