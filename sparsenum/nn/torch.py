@@ -80,12 +80,19 @@ class SparseLinear(torch.nn.Module):
         self.bias = torch.nn.Parameter(torch.zeros(n_out)) if bias else None
 
     @classmethod
-    def of(cls, weights: CSR, bias: Tensor | None, recipe: Recipe, seed: int) -> "SparseLinear":
-        """Return a layer with these weights."""
+    def of(
+        cls,
+        weights: CSR,
+        bias: Tensor | None = None,
+        *,
+        recipe: Literal["rigl", "set", "static"] | Recipe = "rigl",
+        seed: int = 0,
+    ) -> "SparseLinear":
+        """Return a layer with these weights, float32, and a copy of a bias."""
         layer = cls.__new__(cls)
         torch.nn.Module.__init__(layer)
         layer.rng = np.random.default_rng(seed)
-        layer._hold(weights, recipe)
+        layer._hold(weights.with_data(weights.data.astype(np.float32)), recipe_of(recipe))
         layer.bias = None if bias is None else torch.nn.Parameter(bias.detach().clone())
         return layer
 
@@ -245,7 +252,7 @@ def sparsify(
         rng = np.random.default_rng([seed, place])
         counts = allocate(int(size), np.ones(layer.out_features), upper=layer.in_features)
         weights = first_weights(layer, counts, start, rng)
-        sparse = SparseLinear.of(weights, layer.bias, recipe_of(recipe), seed + place)
+        sparse = SparseLinear.of(weights, layer.bias, recipe=recipe, seed=seed + place)
         if not name:
             return sparse
         parent, _, child = name.rpartition(".")
