@@ -2,26 +2,26 @@
 
 from collections.abc import Callable, Generator
 from dataclasses import asdict, replace
-from typing import Any, ClassVar, Self, get_args
+from typing import Any, ClassVar, Self, TypeVar, get_args
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from recsys.blend.graph import GraphRule
+from recsys.blend.growth import grow
 from recsys.blend.judge import Trial, cuts_of
 from recsys.blend.latent import LatentRule
 from recsys.blend.parts import Scales, factors_of, learn_parts, scales_of
 from recsys.blend.plan import Plan
+from recsys.blend.price import dense_weights, left_by_walks, weights_of
 from recsys.blend.search import Search, first_plan, search
-from recsys.blend.shares import BEGIN
-from recsys.blend.walk import MOST_READS, WalkRule, reads_of_a_user, walks_over
+from recsys.blend.walk import WalkRule, walks_over
 from recsys.data.interactions import Interactions
 from recsys.data.table import Source
 from recsys.items.item_based import ItemBased
 from recsys.scores.history_scores import HistoryScores, ItemTables
 from recsys.storage import files
-from recsys.storage.budget import read_budget
 from recsys.storage.packing import (
     Values,
     bytes_of,
@@ -29,18 +29,17 @@ from recsys.storage.packing import (
     pack,
     pack_pattern,
     quantised,
-    row_bytes,
     unpack,
     unpack_pattern,
-    weight_bytes,
 )
 from sparsenum._check import choice, non_negative, whole
 from sparsenum.sparse import CSR
 
-LEAST_LEFT = 0.1  # of the budget, that walks must leave to graph and factors
-COUNT_BYTES = 4  # for each item, to say how many users it has
+AUTO, BEGIN_AT = "auto", "25%"  # a budget that grows, and from where
 MOST_COLUMNS = 2**12  # of factors in a file: a dense matrix has as many rows and columns
-YARDSTICK = 64  # columns of the dense tables of users and items that a share is a share of
+
+
+Chosen = TypeVar("Chosen")  # what trials lead to
 
 
 class ItemBlend(ItemBased):
@@ -66,7 +65,8 @@ class ItemBlend(ItemBased):
     budget : int or str, default "25%"
         Weights of both parts (``500000``), a share of two dense tables of 64 columns, for users
         and items (``"10%"``), or what the weights take on disk (``"4MB"``; ids and histories come
-        on top). Tables without room for them hold fewer.
+        on top). Tables without room for them hold fewer. With ``"auto"`` it begins at a quarter of
+        the dense tables and is doubled as long as lists get better beyond chance, up to all.
     graph_share : float, default 0.5
         Share of the weights that is the graph's, from 0 to 1.
     trials : int, default 24
@@ -197,18 +197,25 @@ class ItemBlend(ItemBased):
         choice(self.values, "values", get_args(Values))
         matrix = train.matrix
         start = plan or first_plan(matrix, self._share())
-        weights = self._weights(matrix, start)
+        grows = self.budget == AUTO
+        priced = BEGIN_AT if grows else self.budget, self.values, matrix
+        weights = weights_of(*priced, start)
         self.history_ = []
         if plan is None and trials:
             cuts = cuts_of(train, valid, np.random.default_rng(seed))
             if cuts[0][1].nnz:
-                left = self._left(matrix, start, weights)
+                left = left_by_walks(*priced, start)
                 asked = Search(cuts, weights, trials, left, n_threads, recent)
                 plan = self._followed(search(asked, start), on_epoch)
+                if grows:
+                    growth = grow(cuts, plan, weights, dense_weights(matrix), n_threads)
+                    weights = self._followed(growth, on_epoch)
         chosen = plan or start
-        if chosen.walk_share and not self._left(matrix, chosen, weights):
-            chosen = replace(chosen, walk_share=0.0)
-        self._learn(matrix, self._weights(matrix, chosen), chosen, n_threads)
+        if not grows:
+            if chosen.walk_share and not left_by_walks(*priced, chosen):
+                chosen = replace(chosen, walk_share=0.0)
+            weights = weights_of(*priced, chosen)
+        self._learn(matrix, weights, chosen, n_threads)
         self._remember(train)
         return self
 
@@ -220,44 +227,18 @@ class ItemBlend(ItemBased):
             raise ValueError(f"graph_share must be at most 1: got {self.graph_share!r}; {remedy}")
         return share
 
-    def _weights(self, matrix: CSR, plan: Plan) -> int:
-        """Return the weights that the budget buys, if any; what walks read is among them."""
-        n_items = matrix.shape[1]
-        parts = ((n_items, plan.graph_share), (plan.factors.dim, 1 - plan.graph_share))
-        each = sum(part * weight_bytes(n, self.values) for n, part in parts)
-        rows = n_items * (COUNT_BYTES + sum(row_bytes(n, self.values) for n, _ in parts))
-        pairs = matrix.nnz if plan.walk_share else 0
-        paid = bytes_of_pattern(matrix).total if plan.walk_share else 0
-
-        def bought(size: int) -> int:
-            return int(pairs * (size > paid) + max(size - rows - paid, 0) / each)
-
-        weights = read_budget(self.budget, YARDSTICK * sum(matrix.shape), bought)
-        if weights < 1:
-            raise ValueError(
-                f"budget must buy a weight at least: got {self.budget!r}; "
-                f"{n_items:,} items are well served by {20 * n_items:,} and more"
-            )
-        return weights
-
-    def _left(self, matrix: CSR, plan: Plan, weights: int) -> int:
-        """Return what walks leave of the budget; 0 if that is little, or if they read too much."""
-        left = self._weights(matrix, replace(plan, walk_share=BEGIN)) - matrix.nnz
-        too_long = reads_of_a_user(matrix) > MOST_READS
-        return 0 if too_long or left < LEAST_LEFT * weights else left
-
     def _followed(
         self,
-        looks: Generator[Trial, None, Plan],
+        looks: Generator[Trial, None, Chosen],
         on_epoch: Callable[[dict[str, Any]], None] | None,
-    ) -> Plan:
-        """Note each trial, and return the plan they lead to."""
+    ) -> Chosen:
+        """Note each trial, and return what they lead to."""
         while True:
             try:
                 trial = next(looks)
             except StopIteration as end:
-                plan: Plan = end.value
-                return plan
+                chosen: Chosen = end.value
+                return chosen
             entry = {"epoch": len(self.history_) + 1, "part": trial.part, **trial.metrics()}
             self.history_.append(entry)
             if on_epoch is not None:

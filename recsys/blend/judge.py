@@ -41,7 +41,7 @@ def cuts_of(train: Interactions, valid: Source | None, rng: np.random.Generator)
         return [(without(train.matrix, held), held)]
     cuts = [cut(train.matrix, VALIDATION, rng)]
     judges = max(int(np.count_nonzero(cuts[0][1].row_counts)), 1)
-    while len(cuts) < min(MOST_CUTS, -(-JUDGES // judges)) and cuts[0][1].nnz:
+    while len(cuts) < min(MOST_CUTS, round(JUDGES / judges)) and cuts[0][1].nnz:
         cuts.append(cut(train.matrix, VALIDATION, rng))
     return cuts
 
@@ -127,6 +127,10 @@ class Jury:
     def __init__(self, cuts: Sequence[Cut], targets: NDArray[np.bool_] | None = None) -> None:
         everything = np.ones(cuts[0][0].shape[1], np.bool_) if targets is None else targets
         self.judges = [Judge(base, held, everything) for base, held in cuts]
+
+    def prefers(self, trial: Trial, before: Trial) -> bool:
+        """Return whether a trial is better than one before; of a small table, beyond chance."""
+        return trial.beats(before) if len(self.judges) > 1 else trial.worth > before.worth
 
     def look(self, part: str, plan: Plan, tables: Sequence[ItemTables]) -> Trial:
         """Return how good the lists are that are made by the tables of each cut."""

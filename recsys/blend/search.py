@@ -123,7 +123,8 @@ def search(asked: Search, start: Plan) -> Looks:
     some targets only. At the end lists of what is popular, and popular of late, are looked at by
     the same judges, to compare with.
 
-    All is kept as it was where what is better is not so by more than the standard error.
+    In small tables, which are cut several times, and wherever walks are concerned, all is kept as
+    it was where what is better is not so by more than the standard error.
     """
     bases = [base for base, _ in asked.cuts]
     nothing: Sequence[Parts] = [Parts(base, None, None) for base in bases]
@@ -134,13 +135,15 @@ def search(asked: Search, start: Plan) -> Looks:
     if asked.weights - n_graph:
         plan, parts = yield from _widths(asked, everything, plan, walks)
     learn = _GraphsOf(asked, n_graph)
-    jury = everything if learn.targets is None else Jury(asked.cuts, learn.targets)
+    jury, bar = everything, walks
+    if learn.targets is not None:
+        jury = Jury(asked.cuts, learn.targets)
+        bar = walks and jury.look("walks", plan, [of.walks(plan) for of in parts])
     if n_graph:
-        bar = walks if jury is everything else None
         plan, parts = yield from _climb(
             jury, plan, partial(learn, weights=n_graph), parts, asked.trials, bar
         )
-    best = yield from _mixes(jury, plan, parts)
+    best = yield from _mixes(jury, plan, parts, bar)
     if walks is not None:
         best, parts = yield from _with_walks(asked, jury, best, parts, learn)
     popular = jury.popular("popularity", best.plan, lambda base: base.column_counts)
@@ -204,7 +207,7 @@ def _climb(
             tried.add(rule)
             trial, learned = attempt(rule)
             yield trial
-            if trial.beats(best):
+            if jury.prefers(trial, best):
                 best, found, idle = trial, learned, 0
                 break
     return best.plan, found
@@ -242,12 +245,12 @@ def _widths(
     rules = [replace(plan.factors, dim=dim, epochs=epochs) for dim in dict.fromkeys(widths)]
     for rule in rules:
         found = yield from attempt(rule)
-        best = found if best is None or found[0].beats(best[0]) else best
+        best = found if best is None or jury.prefers(found[0], best[0]) else best
         if walks is not None and walks.beats(best[0], CLEARLY):
             return best[0].plan, best[1]
     assert best is not None
     found = yield from attempt(replace(best[0].plan.factors, epochs=more))
-    trial, parts = found if found[0].beats(best[0]) else best
+    trial, parts = found if jury.prefers(found[0], best[0]) else best
     return trial.plan, parts
 
 
@@ -269,23 +272,29 @@ def _powers(jury: Jury, plan: Plan, parts: Sequence[Parts]) -> Generator[Trial, 
             tables = [ItemTables(None, of.factors(with_power, 1.0)) for of in parts]
             tried[power] = jury.look("factors", with_power, tables)
             yield tried[power]
-            if tried[power].beats(tried[best]):
+            if jury.prefers(tried[power], tried[best]):
                 best = power
     return tried[best]
 
 
-def _mixes(jury: Jury, plan: Plan, parts: Sequence[Parts]) -> Generator[Trial, None, Trial]:
-    """Try shares of the factors in the score, and return the best trial."""
+def _mixes(
+    jury: Jury, plan: Plan, parts: Sequence[Parts], walks: Trial | None
+) -> Generator[Trial, None, Trial]:
+    """Try shares of the factors in the score, and return the best trial.
+
+    None but the first is tried where walks alone are better: those of all parts come after.
+    """
     best = jury.blended("mix", plan, parts)
     yield best
-    if all(of.has_both for of in parts):
+    behind = walks is not None and walks.beats(best, CLEARLY)
+    if not behind and all(of.has_both for of in parts):
         trials = []
         for mix in MIXES:
             if mix != plan.mix:
                 trials.append(jury.blended("mix", replace(plan, mix=mix), parts))
                 yield trials[-1]
         other = max(trials, key=lambda trial: trial.worth)
-        best = other if other.beats(best) else best
+        best = other if jury.prefers(other, best) else best
     return best
 
 

@@ -74,7 +74,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         help="auto blends a graph and factors of items, chosen on held-out events (default)",
     )
     train.add_argument(
-        "--budget", metavar="B", help="of weights, beside ids and histories: 500000, 10%% or 4MB"
+        "--budget",
+        metavar="B",
+        help="of weights, beside ids and histories: 500000, 10%% or 4MB; or auto",
     )
     train.add_argument("--values", choices=("float32", "int8"), help="auto: how weights are stored")
     train.add_argument("--trials", type=int, metavar="N", help="auto: graphs tried to choose by")
@@ -136,7 +138,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     out = target_file(arguments.out, "--out")
     maker = _maker(arguments)
-    if arguments.budget is not None:
+    if arguments.budget not in (None, "auto"):
         read_budget(arguments.budget, 1, int)  # raises before the table is read
     table = table_of(arguments.table, arguments)
     if arguments.model == "auto":

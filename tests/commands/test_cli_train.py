@@ -31,10 +31,10 @@ def test_the_model_by_default_chooses_by_late_and_other_pairs(table, tmp_path, m
 
     def spied(train, valid, rng):
         kept.append(valid)
-        return held_back(train, valid, rng)
+        return cuts_of(train, valid, rng)
 
-    held_back = blend._held_back
-    monkeypatch.setattr(blend, "_held_back", spied)
+    cuts_of = blend.cuts_of
+    monkeypatch.setattr(blend, "cuts_of", spied)
     out = tmp_path / "m.npz"
     assert train(table, out, "--time", "when", "--trials", 2, "--budget", 300, "--json") == 0
     said = capsys.readouterr()
@@ -89,3 +89,10 @@ def test_checkpoints_are_refused_where_there_are_none(table, tmp_path, capsys, m
     options = ["--model", model, "--checkpoint", tmp_path / "kept"]
     assert train(table, tmp_path / "m.npz", *options) == 2
     assert f"--resume do not go with --model {model}" in capsys.readouterr().err
+
+
+def test_a_budget_may_grow_by_itself(table, tmp_path, capsys):
+    assert train(table, tmp_path / "m.npz", "--trials", 1, "--budget", "auto", "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["budget"] >= result["weights"] > 0
+    assert "budget" in [entry["part"] for entry in result["history"]]

@@ -1,0 +1,48 @@
+"""What a budget buys of a blend, and what walks leave of it."""
+
+from dataclasses import replace
+
+from recsys.blend.plan import Plan
+from recsys.blend.shares import BEGIN
+from recsys.blend.walk import MOST_READS, reads_of_a_user
+from recsys.storage.budget import read_budget
+from recsys.storage.packing import Values, bytes_of_pattern, row_bytes, weight_bytes
+from sparsenum.sparse import CSR
+
+COUNT_BYTES = 4  # for each item, to say how many users it has
+YARDSTICK = 64  # columns of the dense tables of users and items that a share is a share of
+LEAST_LEFT = 0.1  # of the budget, that walks must leave to graph and factors
+
+
+def dense_weights(matrix: CSR) -> int:
+    """Return the weights of the dense tables of users and items that a share is a share of."""
+    return YARDSTICK * sum(matrix.shape)
+
+
+def weights_of(budget: int | str, values: Values, matrix: CSR, plan: Plan) -> int:
+    """Return the weights that a budget buys, if any; what walks read is among them."""
+    n_items = matrix.shape[1]
+    parts = ((n_items, plan.graph_share), (plan.factors.dim, 1 - plan.graph_share))
+    each = sum(part * weight_bytes(n, values) for n, part in parts)
+    rows = n_items * (COUNT_BYTES + sum(row_bytes(n, values) for n, _ in parts))
+    pairs = matrix.nnz if plan.walk_share else 0
+    paid = bytes_of_pattern(matrix).total if plan.walk_share else 0
+
+    def bought(size: int) -> int:
+        return int(pairs * (size > paid) + max(size - rows - paid, 0) / each)
+
+    weights = read_budget(budget, dense_weights(matrix), bought)
+    if weights < 1:
+        raise ValueError(
+            f"budget must buy a weight at least: got {budget!r}; "
+            f"{n_items:,} items are well served by {20 * n_items:,} and more"
+        )
+    return weights
+
+
+def left_by_walks(budget: int | str, values: Values, matrix: CSR, plan: Plan) -> int:
+    """Return what walks leave of a budget; 0 if that is little, or if they read too much."""
+    weights = weights_of(budget, values, matrix, replace(plan, walk_share=0.0))
+    left = weights_of(budget, values, matrix, replace(plan, walk_share=BEGIN)) - matrix.nnz
+    too_long = reads_of_a_user(matrix) > MOST_READS
+    return 0 if too_long or left < LEAST_LEFT * weights else left
