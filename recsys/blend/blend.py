@@ -8,13 +8,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from recsys.blend.budget import dense_weights, grow, left_by_walks, weights_of
 from recsys.blend.graph import GraphRule
-from recsys.blend.growth import grow
 from recsys.blend.judge import Trial, cuts_of
 from recsys.blend.latent import LatentRule
 from recsys.blend.parts import Scales, factors_of, learn_parts, scales_of
 from recsys.blend.plan import Plan
-from recsys.blend.price import dense_weights, left_by_walks, weights_of
 from recsys.blend.search import Search, first_plan, search
 from recsys.blend.walk import WalkRule, walks_over
 from recsys.data.interactions import Interactions

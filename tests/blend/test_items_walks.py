@@ -8,7 +8,7 @@ import pytest
 from judged import N_ITEMS, NAMES, all_pairs
 
 from recsys import Interactions, ItemBlend, load
-from recsys.blend import GraphRule, LatentRule, Plan, WalkRule, growth, price
+from recsys.blend import GraphRule, LatentRule, Plan, WalkRule, budget
 from recsys.storage import files
 
 PLAN = Plan(GraphRule(), LatentRule(dim=16), 0.5, 0.4, WalkRule(0.4, 0.6, 0.1), 0.3, 0.2)
@@ -175,7 +175,7 @@ def test_walks_are_chosen_where_lists_get_better():
 
 @pytest.mark.parametrize(("name", "value"), [("MOST_READS", 0), ("LEAST_LEFT", 0.9)])
 def test_walks_that_read_or_cost_too_much_are_not_tried(monkeypatch, name, value):
-    monkeypatch.setattr(price, name, value)
+    monkeypatch.setattr(budget, name, value)
     train = Interactions.read(chains(), **NAMES)
     model = ItemBlend(budget=4 * train.nnz, trials=1).fit(train)
     assert "walks" not in [entry["part"] for entry in model.history_]
@@ -208,6 +208,6 @@ def test_a_budget_grows_as_long_as_lists_get_better(monkeypatch):
     grown = looks[: doublings + 1]
     assert grown == sorted(grown)
     # Where memory ends, so does the budget.
-    monkeypatch.setattr(growth, "memory", lambda: 0)
+    monkeypatch.setattr(budget, "memory", lambda: 0)
     assert ItemBlend(budget="auto", trials=1).fit(train).n_weights_ == round(dense / 4)
     assert ItemBlend(budget="auto", trials=0).fit(train).n_weights_ == round(dense / 4)

@@ -1,17 +1,23 @@
-"""What a budget buys of a blend, and what walks leave of it."""
+"""The budget of a blend: what it buys, what walks leave of it, and how it grows by itself."""
 
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 
+from recsys.blend.judge import Cut, Jury, Trial
+from recsys.blend.parts import learn_parts
 from recsys.blend.plan import Plan
 from recsys.blend.shares import BEGIN
 from recsys.blend.walk import MOST_READS, reads_of_a_user
 from recsys.storage.budget import read_budget
 from recsys.storage.packing import Values, bytes_of_pattern, row_bytes, weight_bytes
+from sparsenum._system import memory
 from sparsenum.sparse import CSR
 
 COUNT_BYTES = 4  # for each item, to say how many users it has
 YARDSTICK = 64  # columns of the dense tables of users and items that a share is a share of
 LEAST_LEFT = 0.1  # of the budget, that walks must leave to graph and factors
+LEAST_GAIN = 0.005  # by which twice the weights must make lists better
+LEARNING_BYTES = 64  # for each weight, while a blend is learned, about
 
 
 def dense_weights(matrix: CSR) -> int:
@@ -46,3 +52,39 @@ def left_by_walks(budget: int | str, values: Values, matrix: CSR, plan: Plan) ->
     left = weights_of(budget, values, matrix, replace(plan, walk_share=BEGIN)) - matrix.nnz
     too_long = reads_of_a_user(matrix) > MOST_READS
     return 0 if too_long or left < LEAST_LEFT * weights else left
+
+
+def grow(
+    cuts: Sequence[Cut], plan: Plan, weights: int, most: int, n_threads: int = 1
+) -> Generator[Trial, None, int]:
+    """Yield a trial of each budget, and return the last that made lists better.
+
+    Parameters
+    ----------
+    cuts : sequence of (CSR, CSR)
+        What to learn from, and what to judge by.
+    plan : Plan
+        How to learn, with each budget.
+    weights : int
+        The budget to begin with.
+    most : int
+        The largest budget: it is doubled up to there, and as far as the memory of the machine
+        reaches.
+    n_threads : int, default 1
+        Threads to learn with.
+    """
+    jury = Jury(cuts)
+
+    def attempt(weights: int) -> Trial:
+        parts = [learn_parts(base, weights, plan, n_threads) for base, _ in cuts]
+        return jury.blended("budget", plan, parts)
+
+    now = attempt(weights)
+    yield now
+    while 2 * weights <= most and 2 * weights * LEARNING_BYTES * len(cuts) <= memory():
+        more = attempt(2 * weights)
+        yield more
+        if not more.beats(now, LEAST_GAIN):
+            break
+        now, weights = more, 2 * weights
+    return weights
