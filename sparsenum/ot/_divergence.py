@@ -71,8 +71,11 @@ class Divergence:
 
     @property
     def worst(self) -> Solution:
-        """The least accurate of the three."""
-        return max((self.ab, self.aa, self.bb), key=lambda solution: solution.marginal_error)
+        """The least accurate of the three, first among those that missed the tolerance."""
+        return max(
+            (self.ab, self.aa, self.bb),
+            key=lambda solution: (not solution.converged, solution.marginal_error),
+        )
 
 
 def sinkhorn_divergence(

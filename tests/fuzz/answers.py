@@ -9,7 +9,7 @@ import numpy as np
 from fuzz import oracles
 from fuzz.case import Case
 from fuzz.judge_barycenter import wrong_barycenter
-from fuzz.judge_transport import EPS, Found, Problem, noise, width
+from fuzz.judge_transport import EPS, Found, Problem, noise, size
 from fuzz.oracles import L, long
 from sparsenum import ot
 
@@ -188,7 +188,7 @@ def wrong_divergence(case, result, parts):
     problems = PROBLEMS[case.door](case)
     mass, reg = float(problems[0].a.sum()), float(problems[0].reg)
     errors = max(q.error + float(noise(p, q)) for p, q in zip(problems, parts, strict=True))
-    slack = 1e-9 * mass * reg + 4 * mass * errors * max(width(x) for q in parts for x in (q.f, q.g))
+    slack = 1e-9 * mass * reg + 4 * mass * errors * max(size(x) for q in parts for x in (q.f, q.g))
     slack += 32 * float(EPS) * max(abs(x) for q in parts for x in (q.linear, q.value))
     if result.value < -slack:
         yield f"divergence: negative, {result.value!r}"

@@ -12,6 +12,7 @@ from fuzz.oracles import L, long
 EPS = L(np.finfo(np.float64).eps)
 SINGLE = 3e-7  # roundings of a sum of float32
 SMALLEST, LARGEST = 1e-34, 1e38  # masses of plans that float32 holds
+LEAST = L(1e-200)  # share of the total from which a mass is documented to count
 WORK = 20_000  # exponentials that an oracle may take
 # Rounding up to which marginals and potentials settle what a plan is; of those one in some is
 # solved again all the same.
@@ -39,7 +40,7 @@ class Problem:
     @property
     def feasible(self):
         """Whether some plan avoids the infinite costs."""
-        rows, columns = self.a > 0, self.b > 0
+        rows, columns = counts(self.a), counts(self.b)
         allowed = np.isfinite(self.M[np.ix_(rows, columns)])
         open_sides = allowed.any(axis=1).all(), allowed.any(axis=0).all()
         if self.rho:
@@ -123,6 +124,11 @@ def unknown(p, found):
         yield from twin(p, found, None)
 
 
+def counts(mass):
+    """Return which masses are large enough to have entries in a plan."""
+    return mass > LEAST * mass.sum()
+
+
 def chosen(P):
     """Return whether a plan is of the few that are solved again though nothing is left to ask.
 
@@ -135,7 +141,7 @@ def potentials(p, found):
     """The potentials are finite where there is mass, and minus infinity elsewhere."""
     for name, x, mass in (("f", found.f, p.a), ("g", found.g, p.b)):
         x = np.asarray(x)
-        if np.isnan(x).any() or ((np.isinf(x) & (mass > 0)).any() and not p.rho):
+        if np.isnan(x).any() or ((np.isinf(x) & counts(mass)).any() and not p.rho):
             yield f"potentials: {name} = {x.tolist()}"
 
 
@@ -149,6 +155,11 @@ def noise(p, found):
     if found.rebuilt or not found.converged or p.rho:  # where a constant changes the plan
         wide = max(wide, *(np.abs(x[np.isfinite(x)]).max(initial=0) for x in (found.f, found.g)))
     return 1e-12 + 8 * EPS * wide / p.reg + (SINGLE if p.single else 0)
+
+
+def size(x):
+    """How large potentials are where there is mass."""
+    return np.abs(x[np.isfinite(x)]).max(initial=0)
 
 
 def width(x):
@@ -212,7 +223,7 @@ def unbalanced(p, found, P):
         phi, psi = phi - p.reg * logs(p.a), psi - p.reg * logs(p.b)
     off, wanted, sums = L(0), L(0), P.sum()
     for x, mass, axis, rho in ((phi, p.a, 1, p.rho[0]), (psi, p.b, 0, p.rho[1])):
-        some = (mass > 0) & np.isfinite(x)
+        some = counts(mass) & np.isfinite(x)
         target = mass[some] * (np.exp(-x[some] / L(rho)) if np.isfinite(rho) else 1)
         off, wanted = off + np.abs(P.sum(axis=axis)[some] - target).sum(), wanted + target.sum()
     if sums < 1e-290 and wanted < 1e-290:
@@ -237,11 +248,13 @@ def optimality(p, found, P):
     with np.errstate(invalid="ignore"):
         right = np.where((p.a > 0)[:, None] & (p.b > 0), exponentials(p, f, g), L(0))
     finite = np.where(np.isfinite(p.M), np.abs(p.M), L(0))
-    sizes = np.abs(np.where(np.isfinite(f), f, 0))[:, None] + np.abs(np.where(np.isfinite(g), g, 0))
+    # The gauge that they share costs all potentials the digits that it costs the largest.
+    sizes = sum(np.abs(x[np.isfinite(x)]).max(initial=0) for x in (f, g))
     rounding = 1e-9 + 8 * EPS * (sizes + finite) / p.reg + (SINGLE if p.single else 0)
     total = max(P.sum(), L(1e-290))
     least = total * 1e-100 + (1e-37 * max(total, L(1)) if p.single else L(1e-290))
     bad = (np.abs(P - right) > rounding * right + least) & (rounding < 0.1)
+    bad &= counts(p.a)[:, None] & counts(p.b)
     if bad.any():
         i, j = np.argwhere(bad)[0]
         yield f"optimality: P[{i}, {j}] = {P[i, j]}, its potentials say {right[i, j]}"

@@ -3,6 +3,7 @@
 from functools import partial
 
 import numpy as np
+from numpy.exceptions import ComplexWarning
 
 from fuzz.case import axes_of
 
@@ -19,12 +20,18 @@ WORDS = {
 
 def soundness(case):
     """Return the worst of what the arguments are, one by one and together."""
-    alone = max(RULES[name](x) for name, x in case.arguments.items() if name in RULES)
-    if alone == FLAWED:
-        return FLAWED
     try:
+        alone = max(RULES[name](x) for name, x in case.arguments.items() if name in RULES)
+        if alone == FLAWED:
+            return FLAWED
         return max([alone, shapes(case), *(totals(case, *pair) for pair in pairs(case))])
-    except (TypeError, ValueError):  # not even numbers
+    except (
+        TypeError,
+        ValueError,
+        OverflowError,
+        AttributeError,
+        ComplexWarning,
+    ):  # not even numbers
         return DOUBTFUL
 
 
@@ -68,7 +75,9 @@ def pair(x):
 def positive(x, *, zero=False, infinite=False):
     if isinstance(x, str):
         return FLAWED
-    if not isinstance(x, int | float | np.number) or isinstance(x, bool) or x > SQUARED:
+    if not isinstance(x, int | float | np.number) or isinstance(x, bool | np.complexfloating):
+        return DOUBTFUL
+    if x > SQUARED:
         return DOUBTFUL
     if np.isnan(x) or x < 0 or (x == 0 and not zero) or (np.isinf(x) and not infinite):
         return FLAWED
@@ -81,7 +90,9 @@ def penalties(x):
 
 
 def strengths(x):
-    return max(map(positive, x.ravel())) if isinstance(x, np.ndarray) else positive(x)
+    if isinstance(x, np.ndarray):
+        return numbers(x) or max(map(positive, x.ravel()))
+    return positive(x)
 
 
 def whole(x):
@@ -133,6 +144,8 @@ def shapes(case):
                 return DOUBTFUL
     metric, X = case.get("metric"), (case.get("X_a"), case.get("X_b"))
     if metric == "cosine" and any((x == 0).all(axis=1).any() for x in X):
+        return DOUBTFUL
+    if case.get("lazy") and metric not in (None, "sqeuclidean", "cityblock"):
         return DOUBTFUL
     return SOUND
 

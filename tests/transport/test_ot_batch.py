@@ -321,3 +321,19 @@ def test_one_problem_of_a_stack_is_a_solution():
     assert batch[0].converged
     with pytest.raises(NotImplementedError, match="reg_type must be"):
         ot.solve_batch(M, 0.1, reg_type="l2")
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_a_mass_that_only_an_empty_side_could_serve_is_refused(axis):
+    M = np.array([[[np.inf, 1.0], [1.0, 0.0]]])
+    sides = np.array([[1.0, 0.0]]), np.array([[2e-51, 1.0]])
+    with pytest.raises(ValueError, match=r"^problem 0: M must leave each"):
+        ot.solve_batch(M, 0.1, *(sides if axis == 1 else sides[::-1]))
+
+
+def test_rows_and_columns_that_are_forbidden_without_mass_are_no_matter():
+    M = np.array([[1e9, 1e9 + 1, np.inf], [1e9 + 2, 1e9, np.inf], [np.inf, np.inf, np.inf]])
+    a = np.array([0.3, 0.7, 0.0])
+    result = ot.solve_batch(M[None], 0.1, a, a[[1, 0, 2]])
+    expected = ot.solve(M[:2, :2], a[:2], a[[1, 0]], 0.1).plan
+    np.testing.assert_allclose(result.plan[0, :2, :2], expected, rtol=0, atol=1e-9)

@@ -1,5 +1,7 @@
 """The Sinkhorn divergence against a slow twin and POT, and what makes it one."""
 
+from dataclasses import replace
+
 import naive
 import numpy as np
 import ot as pot
@@ -125,3 +127,14 @@ BAD = [
 def test_bad_samples_are_named(change, words):
     with pytest.raises(ValueError, match=words):
         ot.sinkhorn_divergence(**{"X_a": X, "X_b": Y, "reg": 0.1} | change)
+
+
+def test_what_missed_its_tolerance_is_worse_than_totals_that_differ():
+    X = np.random.default_rng(0).normal(size=(9, 2))
+    a, b = np.full(9, 1 / 9), np.full(9, (1 - 5e-7) / 9)
+    exact = ot.sinkhorn_divergence(X, X + 1, a, b, reg=0.5)
+    assert exact.converged
+    assert exact.ab.marginal_error > 1e-7  # what no plan is without
+    missed = replace(exact.aa, converged=False, status="max_iter", marginal_error=2e-9)
+    assert replace(exact, aa=missed).status == "max_iter"
+    assert not replace(exact, aa=missed).converged

@@ -18,15 +18,21 @@ def levelled(cost: Matrix, reg: float) -> tuple[Matrix, Offsets | None]:
     Where no digits are to be gained the cost is returned as it is, without offsets.
     """
     n, m = cost.shape
-    rows = cost.min(axis=1).astype(np.float64)
+    rows = least_of(cost.min(axis=1))
     columns = np.full(m, np.inf)
     with np.errstate(over="ignore"):  # differences beyond float64 forbid a pair as infinity does
         for start in range(0, n, max(1, BLOCK // m)):
             block = slice(start, start + max(1, BLOCK // m))
             np.minimum(columns, (cost[block] - rows[block, None]).min(axis=0), out=columns)
+        columns = least_of(columns)
         if EPS * float(np.abs(rows).max() + columns.max()) <= LOST * reg:
             return cost, None
         return (cost - rows[:, None]) - columns, (rows, columns)
+
+
+def least_of(lowest: Vector) -> Vector:
+    """Return what can be taken off: nothing where all pairs are forbidden."""
+    return np.where(lowest < np.inf, lowest, 0.0).astype(np.float64)
 
 
 def rows_levelled(cost: Matrix, reg: float) -> tuple[Matrix, Vector]:

@@ -187,7 +187,8 @@ def forbidding(M: Any, reg: Any) -> Any:
     """Return a cost with infinity on forbidden pairs; the cost itself if no pair is forbidden."""
     if M.max() <= SENTINEL:
         return M
-    meant = np.maximum(SENTINEL, BEYOND * reg) < M
+    with np.errstate(over="ignore"):  # of a reg that is yet to be refused
+        meant = np.maximum(SENTINEL, BEYOND * reg) < M
     return M if np.isinf(M[meant]).all() else np.where(meant, np.inf, M)
 
 

@@ -15,7 +15,7 @@ from sparsenum.ot.problems.reduction import Reduction, completed, start_of
 from sparsenum.ot.solutions.certify import verdict
 from sparsenum.ot.solutions.optimum import Optimum
 from sparsenum.ot.solutions.solution import Solution
-from sparsenum.ot.solvers.annealing.unbalanced import annealed_relaxed, violation
+from sparsenum.ot.solvers.annealing.unbalanced import annealed_relaxed, eliminated, violation
 from sparsenum.ot.solvers.monitor import Monitor
 
 Penalties = tuple[float, float]
@@ -81,6 +81,9 @@ def relaxed_solution(
     f, g, counts = annealed_relaxed(problem, rho, psi, monitor)
 
     error, log_mass, row_sums, column_sums = violation(problem, rho, f, g)
+    if log_mass - shrunk > MOST and error > monitor.tol:  # stopped where no plan is
+        f, g = eliminated(problem, rho, np.zeros_like(g))
+        error, log_mass, row_sums, column_sums = violation(problem, rho, f, g)
     converged = error <= monitor.tol
     status = verdict(error, f, g, reg, monitor)
     mass = held_mass(log_mass - shrunk)

@@ -76,8 +76,10 @@ class HostPasses:
             least = self.M.min(axis=2)
             sound: NDArray[np.bool_] = np.isfinite(least.min(axis=1))
             if self.M.max() == np.inf:
-                sound &= ~((least == np.inf) & (a > 0)).any(axis=1)
-                sound &= ~((self.M.min(axis=1) == np.inf) & (b > 0)).any(axis=1)
+                rows = self.M.min(axis=2, where=(b > 0)[:, None, :], initial=np.inf)
+                columns = self.M.min(axis=1, where=(a > 0)[:, :, None], initial=np.inf)
+                sound &= ~((rows == np.inf) & (a > 0)).any(axis=1)
+                sound &= ~((columns == np.inf) & (b > 0)).any(axis=1)
         return sound
 
     def level(self) -> None:

@@ -51,7 +51,7 @@ def annealed_newton(
         at = _while_fast(problem, g, monitor, PLAIN_SWEEPS)
         if at.error < dense.NEAR:
             return _finished(problem, at, monitor, {})
-        g = at.g
+        g = at.g if np.isfinite(at.g).all() else g
     annealer = Annealer(problem, monitor)
     psi, log_b = g - problem.reg * annealer.log_b, np.log(problem.b)
     if PLAIN_SPREAD <= spread < EASY_SPREAD:
