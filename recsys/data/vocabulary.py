@@ -1,6 +1,6 @@
 """Ids of any plain type and their places in a vocabulary."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from datetime import date, datetime
 from functools import cached_property
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from recsys.data.forks import engine_is_lost
 
 FEW = 64  # ids that are found sooner one by one
+STEP = 16  # every so many keys stand in a list, where they are compared at once
 
 Ids = Sequence[Any] | pl.Series
 
@@ -72,14 +73,26 @@ class Vocabulary:
         return kind is not None and all(type(each) is kind for each in ids)
 
     def _by_halves(self, keys: list[Any]) -> NDArray[np.int64]:
-        places = np.full(len(keys), -1, np.int64)
-        for n, key in enumerate(keys):
-            # What is not equal to itself is NaN, which has no place in an order.
-            if key is not None and key == key:
-                place = bisect_left(self._keys, key)
-                if place < self._keys.len() and self._keys[place] == key:
-                    places[n] = place
-        return places
+        return np.array([self._place(key) for key in keys], np.int64)
+
+    def _place(self, key: Any) -> int:
+        # What is not equal to itself is NaN, which has no place in an order.
+        if key is None or key != key:
+            return -1
+        marks, key_at = self._marks, self._keys.item
+        start = (bisect_right(marks, key) - 1) * STEP
+        if start < 0:
+            return -1
+        run = range(start, min(start + STEP, self._keys.len()))
+        place = start + bisect_left(run, key, key=key_at)
+        return place if place < run.stop and key_at(place) == key else -1
+
+    @cached_property
+    def _marks(self) -> list[Any]:
+        """Each STEP-th of the sorted keys."""
+        places = np.arange(0, self._keys.len(), STEP, dtype=np.uint32)
+        marks: list[Any] = self._keys[pl.Series(places)].to_list()
+        return marks
 
     def _by_hashes(self, keys: pl.Series) -> NDArray[np.int64]:
         hashes, order = self._hashes
