@@ -59,7 +59,12 @@ class Vocabulary:
         TypeError
             As `lookup`.
         """
-        if isinstance(ids, list) and len(ids) <= FEW and self._sorted and self._are_keys(ids):
+        if (
+            isinstance(ids, list | tuple)
+            and len(ids) <= FEW
+            and self._sorted
+            and self._are_keys(ids)
+        ):
             return self._by_halves(ids)
         wanted = cast_ids(_as_series(ids), self.ids.dtype)
         keys = comparable(wanted)
@@ -67,12 +72,12 @@ class Vocabulary:
             return self._by_halves(keys.to_list())
         return self._by_hashes(keys)
 
-    def _are_keys(self, ids: list[Any]) -> bool:
+    def _are_keys(self, ids: Sequence[Any]) -> bool:
         """Return whether ids are of the type of the keys already, the most frequent case."""
         kind = {pl.String: str, pl.Int64: int}.get(type(self.ids.dtype))
         return kind is not None and all(type(each) is kind for each in ids)
 
-    def _by_halves(self, keys: list[Any]) -> NDArray[np.int64]:
+    def _by_halves(self, keys: Sequence[Any]) -> NDArray[np.int64]:
         return np.array([self._place(key) for key in keys], np.int64)
 
     def _place(self, key: Any) -> int:

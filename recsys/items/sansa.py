@@ -5,7 +5,6 @@ from typing import ClassVar
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from recsys.data.interactions import Interactions
 from recsys.items import _cpu_sansa
@@ -81,11 +80,14 @@ class SANSA(EASE):
         """Return the scores of all items for users with these rows of interactions."""
         rows = taken.shape[0]
         ones = taken.with_data(np.ones(taken.nnz, np.float32))
-        inner = rows_times_sparse(ones, transpose(self.table_), 0, rows)
+        by_item, squares = self._for_scoring()
+        inner = rows_times_sparse(ones, by_item, 0, rows)
         # Much of it is zero: what is not goes on as a sparse matrix.
-        some = CSR.from_scipy(csr_array(inner))
+        row, column = np.nonzero(inner)
+        counts = np.bincount(row, minlength=rows)
+        some = CSR.from_counts(counts, column.astype(np.uint32), inner[row, column], inner.shape)
         scores: NDArray[np.float32] = rows_times_sparse(some, self.table_, 0, rows)
-        scores /= -self._squares()
+        scores /= -squares
         # B has no diagonal: an item says nothing of itself.
         scores[taken.rows, taken.indices] += np.float32(1)
         return scores
@@ -93,27 +95,31 @@ class SANSA(EASE):
     def contributions(self, user: int, item: int) -> pl.DataFrame:
         """Return what each item taken adds to the score of one for a user, by row number."""
         taken = self.seen_.take(np.array([user])).indices
-        parts = self._product(item)[taken] / -self._squares()[item]
+        parts = self._product(item)[taken] / -self._for_scoring()[1][item]
         parts[taken == item] = 0.0
         return pl.DataFrame({"item": self.items_.gather(taken), "contribution": parts})
 
     def similarities(self, item: int) -> NDArray[np.float32]:
         """Return what an item adds to the scores of all, by number."""
-        similarities: NDArray[np.float32] = self._product(item) / -self._squares()
+        similarities: NDArray[np.float32] = self._product(item) / -self._for_scoring()[1]
         return similarities
 
     def _product(self, item: int) -> NDArray[np.float32]:
         """Return a column of W'W."""
-        by_item = transpose(self.table_)
+        by_item, _ = self._for_scoring()
         column = by_item.take(np.array([item])).to_dense()[0]
         product: NDArray[np.float32] = spmv(by_item, column)
         return product
 
-    def _squares(self) -> NDArray[np.float32]:
-        """Return the diagonal of W'W; each item has a weight, so none is 0."""
-        n = self.items_.len()
-        squares = np.bincount(self.table_.indices, self.table_.data.astype(np.float64) ** 2, n)
-        return squares.astype(np.float32)
+    def _for_scoring(self) -> tuple[CSR, NDArray[np.float32]]:
+        """Return W' and the diagonal of W'W, kept for one W; each item has a weight there."""
+        kept: tuple[CSR, CSR, NDArray[np.float32]] | None = self.__dict__.get("_scored_by")
+        if kept is None or kept[0] is not self.table_:
+            W = self.table_
+            squares = np.bincount(W.indices, W.data.astype(np.float64) ** 2, W.shape[1])
+            kept = W, transpose(W), squares.astype(np.float32)
+            self.__dict__["_scored_by"] = kept
+        return kept[1:]
 
 
 def inverse_factor(X: CSR, reg: float, weights: int) -> CSR:

@@ -13,6 +13,7 @@ __all__ = [
     "rows_times",
     "score_tile",
     "score_touched",
+    "search_rows",
 ]
 
 
@@ -47,9 +48,13 @@ def rows_times(X, M, Y):
                 yd[t] += d * m[t]
 
 
-@kernel
+@formula
 def score_tile(indptr, indices, data, first, X, Y):
-    """Write Y = A X for the rows of A from `first` on; four weights at a time spare Y trips."""
+    """Write Y = A X for the rows of A from `first` on; four weights at a time spare Y trips.
+
+    Sums go in the order of a row's weights, one after the other, as in search_rows: a score is the
+    same to the bit wherever it is made.
+    """
     for i in range(Y.shape[0]):
         y = Y[i]
         y[:] = np.float32(0)
@@ -60,7 +65,7 @@ def score_tile(indptr, indices, data, first, X, Y):
             c, xc = data[p + np.uint64(2)], X[indices[p + np.uint64(2)]]
             d, xd = data[p + np.uint64(3)], X[indices[p + np.uint64(3)]]
             for t in range(y.size):
-                y[t] += a * xa[t] + b * xb[t] + c * xc[t] + d * xd[t]
+                y[t] = y[t] + a * xa[t] + b * xb[t] + c * xc[t] + d * xd[t]
             p += np.uint64(4)
         while p < stop:
             a, xa = data[p], X[indices[p]]
@@ -95,6 +100,24 @@ def hide_seen(indptr, indices, rows, scores):
 
 
 @kernel
+def enter(score, item, indices, values):
+    """Put an item in its place among the best of a user, if it is one; ties to the lower item."""
+    place = values.size - 1
+    if not score >= values[place] or (
+        score == values[place] and (indices[place] < item or score == -np.inf)
+    ):
+        return
+    while place > 0 and (
+        values[place - 1] < score or (values[place - 1] == score and indices[place - 1] > item)
+    ):
+        values[place] = values[place - 1]
+        indices[place] = indices[place - 1]
+        place -= 1
+    values[place] = score
+    indices[place] = item
+
+
+@kernel
 def merge_tile(Y, items, worst, indices, values):
     """Merge scores Y (tile, b) of `items` into the k best so far (b, k), ties to the lower item.
 
@@ -109,21 +132,38 @@ def merge_tile(Y, items, worst, indices, values):
         if hits == 0:
             continue
         for t in range(y.size):
-            score, place = y[t], k - 1
-            if not score >= worst[t] or (
-                score == values[t, place] and (indices[t, place] < item or score == -np.inf)
-            ):
+            if y[t] >= worst[t]:
+                enter(y[t], item, indices[t], values[t])
+                worst[t] = values[t, k - 1]
+
+
+@formula
+def search_rows(X, sizes, table, items, norms, barred, lists):
+    """Merge into the lists of users, one after the other, whatever items score better.
+
+    Row t of X is the vector of user t and sizes[t] its norm; items come by falling norm, those at
+    the places barred[1] from barred[0][t] on are left out.
+    """
+    indptr, columns, data = table
+    is_barred = np.zeros(items.size + 1, np.bool_)
+    for t in range(len(X)):
+        x, size, worst = X[t], sizes[t], lists[1][t, -1]
+        own = barred[1][barred[0][t] : barred[0][t + 1]]
+        for place in own:
+            is_barred[place] = True
+        for i in range(items.size):
+            if size * norms[i] < worst:
+                break
+            if is_barred[i]:
                 continue
-            while place > 0 and (
-                values[t, place - 1] < score
-                or (values[t, place - 1] == score and indices[t, place - 1] > item)
-            ):
-                values[t, place] = values[t, place - 1]
-                indices[t, place] = indices[t, place - 1]
-                place -= 1
-            values[t, place] = score
-            indices[t, place] = item
-            worst[t] = values[t, k - 1]
+            score = np.float32(0)
+            for p in range(indptr[i], indptr[i + 1]):
+                score += data[p] * x[columns[p]]
+            if score >= worst:
+                enter(score, items[i], lists[0][t], lists[1][t])
+                worst = lists[1][t, -1]
+        for place in own:
+            is_barred[place] = False
 
 
 @kernel

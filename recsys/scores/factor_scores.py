@@ -13,6 +13,7 @@ from recsys.scores import _cpu
 from sparsenum.sparse import CSR, ELL, spmv
 
 WIDTH = 128  # users scored side by side: always as many, so that a score never depends on company
+FEW = 16  # users who are looked for one by one: a block costs as much as so many
 TILE = 512  # items scored before the best are picked out, while their scores are in cache
 STAGES = (
     0,
@@ -43,7 +44,7 @@ class FactorScores:
         tile = np.empty((self.items.shape[0], WIDTH), np.float32)
         for start in range(0, rows.size, WIDTH):
             block = rows[start : start + WIDTH]
-            score(self.items, 0, self._expand(block), tile)
+            score(self.items, 0, columns(self._vectors(block)), tile)
             out[start : start + WIDTH] = tile[:, : block.size].T
         return out
 
@@ -77,9 +78,12 @@ class FactorScores:
         if permitted is not None:
             ranked = ranked.only(permitted)
         barred = ranked.places_of(hidden.take(rows))
-        sizes = row_norms(self.users.take(rows)) * slack(self._longest)
         lists = no_lists(rows.size, k, self.items.shape[0])
-        merge_best(ranked, lambda lanes: self._expand(rows[lanes]), sizes, barred, lists)
+        if rows.size <= FEW:
+            search_rows(ranked, self._vectors(rows), slack(self._longest), barred, lists)
+            return lists
+        sizes = row_norms(self.users.take(rows)) * slack(self._longest)
+        merge_best(ranked, lambda lanes: self._vectors(rows[lanes]), sizes, barred, lists)
         return lists
 
     def parts(
@@ -112,12 +116,10 @@ class FactorScores:
     def _longest(self) -> int:
         return min(int(side.row_counts.max(initial=0)) for side in (self.users, self.items))
 
-    def _expand(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the rows of up to WIDTH users as columns of a dense block, (dim, WIDTH)."""
-        block = np.zeros((self.users.shape[1], WIDTH), np.float32)
-        some = self.users.take(rows)
-        block[some.indices, np.repeat(np.arange(rows.size), some.row_counts)] = some.data
-        return block
+    def _vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the rows of some users, dense."""
+        vectors: NDArray[np.float32] = self.users.take(rows).to_dense()
+        return vectors
 
 
 @dataclass(frozen=True)
@@ -155,11 +157,12 @@ class Ranked:
 
     def places_of(self, rows: CSR) -> CSR:
         """Return rows of items as sorted rows of their places here."""
-        n = self.items.size
-        row = rows.rows
-        keys = row * (n + 1) + self.place[rows.indices]
-        column = np.sort(keys) % (n + 1)
-        return CSR(rows.indptr, column.astype(np.uint32), rows.data, (rows.shape[0], n + 1))
+        n, places = self.items.size, self.place[rows.indices]
+        if rows.shape[0] == 1:
+            places.sort()
+        else:
+            places = (np.sort(rows.rows * (n + 1) + places) % (n + 1)).astype(np.uint32)
+        return CSR(rows.indptr, places, rows.data, (rows.shape[0], n + 1))
 
 
 def no_lists(n_rows: int, k: int, n_items: int) -> ELL:
@@ -168,17 +171,40 @@ def no_lists(n_rows: int, k: int, n_items: int) -> ELL:
     return ELL(indices, np.full((n_rows, k), -np.inf, np.float32), n_items)
 
 
+def columns(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return vectors of up to WIDTH users as columns of a dense block, (dim, WIDTH)."""
+    block = np.zeros((vectors.shape[1], WIDTH), np.float32)
+    block[:, : len(vectors)] = vectors.T
+    return block
+
+
+def search_rows(
+    ranked: Ranked, vectors: NDArray[np.float32], wider: np.float32, barred: CSR, lists: ELL
+) -> None:
+    """Merge into the lists of a few users whatever items score better, as `merge_best` does."""
+    sizes = np.sqrt(np.square(vectors).sum(axis=1)) * wider
+    _cpu.search_rows(
+        vectors,
+        sizes,
+        ranked.table.arrays,
+        ranked.items,
+        ranked.norms,
+        (barred.indptr, barred.indices),
+        (lists.indices, lists.data),
+    )
+
+
 def merge_best(
     ranked: Ranked,
-    expand: Callable[[NDArray[np.int64]], NDArray[np.float32]],
+    vectors: Callable[[NDArray[np.int64]], NDArray[np.float32]],
     sizes: NDArray[np.float32],
     barred: CSR,
     lists: ELL,
 ) -> None:
     """Merge into the lists of some users whatever items score better than what they hold.
 
-    `expand` gives vectors of users as columns of a block, (dim, WIDTH), `sizes` their norms with
-    slack for rounding, and `barred` the places of `ranked` that are not for each.
+    `vectors` gives those of some of the users, `sizes` holds their norms with slack for rounding,
+    and `barred` the places of `ranked` that are not for each.
     """
     for begin, end in pairwise((*STAGES, max(STAGES[-1], ranked.items.size))):
         if begin >= ranked.items.size:
@@ -187,13 +213,13 @@ def merge_best(
         order = np.argsort(-reach, kind="stable")
         for start in range(0, order.size, WIDTH):
             lanes = order[start : start + WIDTH]
-            _look(ranked, range(begin, end, TILE), expand, lanes, barred, sizes[lanes], lists)
+            _look(ranked, range(begin, end, TILE), vectors, lanes, barred, sizes[lanes], lists)
 
 
 def _look(
     ranked: Ranked,
     tiles: range,
-    expand: Callable[[NDArray[np.int64]], NDArray[np.float32]],
+    vectors: Callable[[NDArray[np.int64]], NDArray[np.float32]],
     lanes: NDArray[np.int64],
     barred: CSR,
     sizes: NDArray[np.float32],
@@ -204,7 +230,7 @@ def _look(
     worst[: lanes.size] = lists.data[lanes, -1]
     if not _within(ranked, tiles.start, sizes, worst):
         return
-    X = expand(lanes)
+    X = columns(vectors(lanes))
     indices, values = lists.indices[lanes], lists.data[lanes]
     scores = np.empty((TILE, WIDTH), np.float32)
     for first in tiles:

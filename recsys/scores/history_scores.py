@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from recsys.scores import _cpu, factor_scores
 from recsys.scores.factor_scores import (
     Ranked,
+    columns,
     merge_best,
     no_lists,
     rows_times,
     score,
+    search_rows,
     slack,
 )
 from recsys.scores.walks import Walks, no_walks
@@ -103,6 +105,12 @@ class ItemTables:
             table = table.with_data(table.data * scales)
         return Ranked.of(table if self.popularity is None else _widened(table, self.popularity))
 
+    @cached_property
+    def _mapping(self) -> NDArray[np.float32]:
+        """The map of the users by its columns, as vectors are multiplied with it."""
+        assert self.factors is not None
+        return np.ascontiguousarray(self.factors.user_map.T)
+
     def similarities(self, item: int) -> NDArray[np.float32]:
         """Return the similarity of each item to one: its score for a history of that one item.
 
@@ -123,7 +131,7 @@ class ItemTables:
         if self.factors is not None:
             weighted = taken.with_data(_weights(taken) * self.factors.source_scale[taken.indices])
             sums = rows_times_sparse(weighted, self.factors.table, 0, taken.shape[0])
-            vectors = rows_times(sums, self.factors.user_map.T)
+            vectors = rows_times(sums, self._mapping)
         if self.popularity is None:
             return vectors
         return np.column_stack([vectors, np.ones(taken.shape[0], np.float32)])
@@ -155,7 +163,7 @@ class HistoryScores:
             vectors = self.tables.vectors(self.taken.take(rows[some]))
             for start in range(0, len(block), factor_scores.WIDTH):
                 part = block[start : start + factor_scores.WIDTH]
-                score(ranked.table, 0, _columns(vectors[start : start + factor_scores.WIDTH]), tile)
+                score(ranked.table, 0, columns(vectors[start : start + factor_scores.WIDTH]), tile)
                 part[:] = tile[ranked.place, : len(part)].T
             # What the graph touches is scored by the kernel that lists it, to the same bits.
             found = self._touched(rows[some], reach, nothing, ranked, vectors)
@@ -237,6 +245,9 @@ class HistoryScores:
     def _blocks(self, rows: NDArray[np.int64], hidden: CSR, n: int) -> Iterator[tuple[slice, int]]:
         """Yield blocks of users, and how many of n items are touched for them at most."""
         reach = self._reach(rows, hidden, n)
+        if rows.size <= factor_scores.FEW and reach.sum() <= PLACES:
+            yield slice(0, rows.size), int(reach.sum())
+            return
         full = np.cumsum(reach + PLACES // USERS) // PLACES
         for start, stop in pairwise([0, *np.flatnonzero(np.diff(full)) + 1, rows.size]):
             yield slice(start, stop), int(reach[start:stop].sum())
@@ -262,8 +273,12 @@ class HistoryScores:
         _cpu.merge_touched(
             (found.ends, found.places, found.scores), ranked.items, (lists.indices, lists.data)
         )
-        sizes = np.sqrt(np.square(vectors).sum(axis=1)) * slack(ranked.longest)
-        merge_best(ranked, lambda lanes: _columns(vectors[lanes]), sizes, found.barred, lists)
+        wider = slack(ranked.longest)
+        if rows.size <= factor_scores.FEW:
+            search_rows(ranked, vectors, wider, found.barred, lists)
+            return
+        sizes = np.sqrt(np.square(vectors).sum(axis=1)) * wider
+        merge_best(ranked, lambda lanes: vectors[lanes], sizes, found.barred, lists)
 
     def _touched(
         self,
@@ -309,13 +324,6 @@ class Touched(NamedTuple):
         return CSR(self.ends, self.places, np.empty(0, np.float32), shape)
 
 
-def _columns(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return vectors of up to WIDTH users as columns of a dense block, (dim, WIDTH)."""
-    block = np.zeros((vectors.shape[1], factor_scores.WIDTH), np.float32)
-    block[:, : len(vectors)] = vectors.T
-    return block
-
-
 def _weights(taken: CSR) -> NDArray[np.float32]:
     """Return d_u^-1/2 for each item that each user took."""
     counts = taken.row_counts
@@ -340,5 +348,5 @@ def _widened(table: CSR, column: NDArray[np.float32]) -> CSR:
 
 
 def _empty(shape: tuple[int, int]) -> CSR:
-    counts = np.zeros(shape[0], np.int64)
-    return CSR.from_counts(counts, np.empty(0, np.uint32), np.empty(0, np.float32), shape)
+    indptr = np.zeros(shape[0] + 1, np.uint64)
+    return CSR(indptr, np.empty(0, np.uint32), np.empty(0, np.float32), shape)

@@ -117,6 +117,11 @@ class CSR:
 
     def take(self, rows: NDArray[np.integer[Any]]) -> CSR:
         """Return some rows, in the order asked for; a row may be asked for several times."""
+        if rows.size == 1:  # most requests are for one, and arrays of one are slow
+            start, stop = (int(self.indptr[int(rows[0]) + end]) for end in (0, 1))
+            indptr = np.array([0, stop - start], np.uint64)
+            indices, data = self.indices[start:stop].copy(), self.data[start:stop].copy()
+            return CSR(indptr, indices, data, (1, self.shape[1]))
         # The counts of these rows alone: to take one of a million costs no more than one of ten.
         ends, rows = self.indptr.view(np.int64), rows.astype(np.int64, copy=False)
         counts = ends[rows + 1] - ends[rows]
