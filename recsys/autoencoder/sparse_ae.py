@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from recsys.autoencoder import target, training
 from recsys.autoencoder.gradient import Unit
 from recsys.data.interactions import Interactions
+from recsys.data.required import require_interactions
 from recsys.data.table import Source
 from recsys.data.vocabulary import lookup, same_type
 from recsys.items.item_based import ItemBased
@@ -185,6 +186,7 @@ class SparseAE(ItemBased):
             If a parameter is out of range or the budget does not fit the table; if the folder of
             `checkpoint` holds those of another training, or any without `resume`.
         """
+        require_interactions(train)
         seed = whole(self.seed, "seed")
         choice(self.values, "values", get_args(Values))
         matrix = train.matrix

@@ -17,6 +17,7 @@ from recsys.blend.plan import Plan
 from recsys.blend.search import Search, first_plan, search
 from recsys.blend.walk import WalkRule, walks_over
 from recsys.data.interactions import Interactions
+from recsys.data.required import require_interactions
 from recsys.data.table import Source
 from recsys.items.item_based import ItemBased
 from recsys.scores.history_scores import HistoryScores, ItemTables
@@ -190,6 +191,7 @@ class ItemBlend(ItemBased):
             If a parameter is out of range, the budget cannot be read or buys nothing, or no pair
             of `valid` is known.
         """
+        require_interactions(train)
         seed = whole(self.seed, "seed")
         trials = whole(self.trials, "trials")
         n_threads = whole(self.n_threads, "n_threads", lower=1)

@@ -129,13 +129,6 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             metrics = {name: metrics[name] for name in metrics if name not in found} | found
     for warning in caught:
         sys.stderr.write(f"recsys: warning: {warning.message}\n")
-    if not metrics["users"]:
-        raise ValueError(
-            "TABLE must hold liked pairs of known users and items that training has not seen: got "
-            f"none, with {metrics['unknown_users']:,} rows of unknown users, "
-            f"{metrics['unknown_items']:,} of unknown items, and {metrics['not_liked']:,} pairs "
-            "not liked; check that it is of the same ids"
-        )
     if arguments.json:
         print_json(metrics)
     else:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from recsys.data.interactions import Interactions
+from recsys.data.required import require_interactions
 from recsys.factors.sparse_mf import SparseMF
 from recsys.storage.budget import INDEX_BYTES, ROW_BYTES, VALUE_BYTES, parse_budget
 
@@ -43,6 +44,7 @@ def dense_mf(
     >>> recsys.dense_mf(train, budget="10%").dim
     38
     """
+    require_interactions(train)
     n_rows = train.n_users + train.n_items
     weights = parse_budget(budget, n_rows, dim)
     size = weights * (VALUE_BYTES + INDEX_BYTES) + n_rows * ROW_BYTES

@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.data.interactions import Interactions
+from recsys.data.required import require_interactions
 from recsys.data.table import Source
 from recsys.evaluation.hold_out import hold_out
 from recsys.factors.least_squares import Problem, train_tables
@@ -150,6 +151,7 @@ class SparseALS(Factored):
         ValueError
             If a parameter is out of range or the budget does not fit the tables.
         """
+        require_interactions(train)
         dim = whole(self.dim, "dim", lower=1, upper=MAX_DIM)
         epochs = whole(self.epochs, "epochs", lower=1)
         polish = whole(self.polish, "polish")

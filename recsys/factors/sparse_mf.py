@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.data.interactions import Interactions
+from recsys.data.required import require_interactions
 from recsys.data.table import Source
 from recsys.evaluation.hold_out import hold_out
 from recsys.factors import fold_in
@@ -200,6 +201,7 @@ class SparseMF(Factored):
         DeviceError
             If the device is "cuda" and that cannot be had.
         """
+        require_interactions(train)
         dim = whole(self.dim, "dim", lower=1, upper=MAX_DIM)
         epochs = whole(self.epochs, "epochs", lower=1)
         rng = np.random.default_rng(whole(self.seed, "seed"))
@@ -303,6 +305,7 @@ class SparseMF(Factored):
         ValueError
             If the ids are of other types, or the budget has no weight left for a new row.
         """
+        require_interactions(train)
         self._fitted()
         epochs = whole(epochs, "epochs", lower=1)
         users, items, taken, touched = newcomers.joined(self, train)

@@ -152,7 +152,13 @@ class Factored(Recommender):
             indices, data = arrays[f"{side}_indices"], arrays[f"{side}_data"]
             tables.append(files.rows_from_counts(counts, indices, data, (n, dim)))
         model.user_table_, model.item_table_ = tables
-        model.n_weights_, model.history_ = header["budget"], header["history"]
+        model.n_weights_ = header["budget"]
+        model.history_ = [_respelled(entry) for entry in header["history"]]
         if model.n_weights_ != tables[0].nnz + tables[1].nnz:
             raise ValueError("the file's tables do not hold the weights of its budget")
         return model
+
+
+def _respelled(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return an entry of a ledger as it is spelled now; early files have a British key."""
+    return {"optimizer_floats" if k == "optimiser_floats" else k: v for k, v in entry.items()}

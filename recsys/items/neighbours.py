@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.data.interactions import Interactions
+from recsys.data.required import require_interactions
 from recsys.data.table import Source
 from recsys.items.item_based import ItemBased
 from recsys.storage import files
@@ -56,6 +57,7 @@ class Neighbours(ItemBased):
         ValueError
             If a parameter is out of range.
         """
+        require_interactions(train)
         table = self._learn(train)
         self._remember(train)
         self.table_ = table

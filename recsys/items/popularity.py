@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data.interactions import Interactions
+from recsys.data.required import require_interactions
 from recsys.data.table import Source
 from recsys.serving.recommender import Recommender
 
@@ -59,6 +60,7 @@ class Popularity(Recommender):
         Popularity
             The fitted model. Cost O(nnz).
         """
+        require_interactions(train)
         self._remember(train)
         self.history_ = []
         counts = np.bincount(train.matrix.indices, minlength=train.n_items)

@@ -8,6 +8,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.data.interactions import Interactions
+from recsys.data.required import require_interactions
 from recsys.data.table import Source
 from recsys.items import _cpu_neighbours
 from recsys.items.item_based import ItemBased
@@ -106,6 +107,7 @@ class UserKNN(ItemBased):
         ValueError
             If a parameter is out of range.
         """
+        require_interactions(train)
         self._rule()
         self._remember(train)
         self._keep(train.matrix)

@@ -5,8 +5,8 @@ from typing import Any
 
 import polars as pl
 
-from recsys.data.interactions import read_pairs
-from recsys.data.table import Source
+from recsys.data.interactions import Interactions, read_pairs
+from recsys.data.table import Source, open_table
 from recsys.evaluation.metrics import rank_at
 from recsys.evaluation.protocol import warn_of_drift
 from recsys.serving.fitted import Fitted, ids_of
@@ -24,6 +24,9 @@ def evaluate(
     device: Device,
 ) -> dict[str, Any]:
     """Return the metrics of lists of each length, and what was left out."""
+    _check_table(test, "test")
+    if valid is not None:
+        _check_table(valid, "valid")
     columns: dict[str, Any] = {
         "user": user or str(model.columns_["user"]),
         "item": item or str(model.columns_["item"]),
@@ -37,6 +40,12 @@ def evaluate(
     if valid is not None:
         warn_of_drift(model.seen_, read_pairs(valid, **columns).matrix, held)
     found = rank_at(model.scorer_on(device), held, model.hidden, lengths, model.popularity_)
+    if not found[0].users.size:
+        raise ValueError(
+            "test must hold liked pairs of known users and items that training has not seen: got "
+            f"none, with {unknown_users:,} rows of unknown users, {unknown_items:,} of unknown "
+            f"items, and {touched.nnz:,} pairs not liked; check that it is of the same ids"
+        )
     result: dict[str, Any] = {}
     for metrics in found:
         result |= metrics.means()
@@ -54,3 +63,12 @@ def evaluate(
         users = {"user": ids_of(model.users_, found[0].users), "held": found[0].held}
         result["per_user"] = pl.DataFrame(users | arrays)
     return result
+
+
+def _check_table(table: object, name: str) -> None:
+    """Raise where held-out pairs are no table, in the caller's word for them."""
+    if isinstance(table, Interactions):
+        raise TypeError(
+            f"{name} must be a table or a path: got Interactions; pass what they were read from"
+        )
+    open_table(table, {}, name=name)  # type: ignore[arg-type]

@@ -295,16 +295,18 @@ class Recommender(Servable):
             ``mrr@k``, ``precision@k`` (hits over k), ``map@k`` (the sum over hits of the share of
             hits up to there, over ``min(k, held-out items)``), ``novelty@k`` (mean -log2 of the
             share of users who took an item) and
-            ``coverage@k`` (share of the items that stand in any list), all None without any
-            user; ``users`` (evaluated), and rows left out: ``unknown_users``,
-            ``unknown_items``; and known pairs left out as ``not_liked``. With `per_user` also
-            ``per_user``, a DataFrame with a row for each user: id, number of held-out items and
-            metrics.
+            ``coverage@k`` (share of the items that stand in any list); ``users`` (evaluated), and
+            rows left out: ``unknown_users``, ``unknown_items``; and known pairs left out as
+            ``not_liked``. With `per_user` also ``per_user``, a DataFrame with a row for each user:
+            id, number of held-out items and metrics.
 
         Raises
         ------
         ValueError
-            If `k` is out of range, `test` lacks a column or the model cannot rank on the device.
+            If `k` is out of range, `test` lacks a column or holds nothing to judge by, or the model
+            cannot rank on the device.
+        TypeError
+            If `test` or `valid` is no table.
         DeviceError
             If the device is "cuda" and that cannot be had.
         """

@@ -71,16 +71,24 @@ def model_pairs(model):
     return {"user": model.users_.gather(row), "item": model.items_.gather(model.seen_.indices)}
 
 
-def test_evaluation_of_nothing(model, table):
-    nothing = {f"{name}@5": None for name in (*METRICS, "coverage")} | {"users": 0}
-    clean = {"unknown_users": 0, "unknown_items": 0, "not_liked": 0}
-    assert model.evaluate(table, 5) == nothing | clean
-    assert model.evaluate(table.clear(), 5) == nothing | clean
+def test_evaluation_of_nothing_is_refused(model, table):
     strangers = pl.DataFrame({"user": [777, 1], "item": [1, 99]})
-    assert model.evaluate(strangers, 5) == nothing | clean | {
-        "unknown_users": 1,
-        "unknown_items": 1,
-    }
+    for test, fact in (
+        (table, "none, with 0 rows of unknown users, 0 of unknown items, and 0 pairs not liked"),
+        (table.clear(), "none, with 0 rows of unknown users"),
+        (strangers, "none, with 1 rows of unknown users, 1 of unknown items"),
+    ):
+        with pytest.raises(ValueError, match=f"test must hold liked pairs of known .* got {fact}"):
+            model.evaluate(test, 5)
+
+
+def test_evaluation_of_what_is_no_table_is_refused(model, table):
+    train = Interactions.read(table, user="user", item="item")
+    for test in (train, train.matrix.to_scipy(), table.to_numpy(), [[1, 2]], None):
+        with pytest.raises(TypeError, match=r"test must be .* got .*; (make|pass)"):
+            model.evaluate(test, 5)
+    with pytest.raises(TypeError, match="valid must be a table or a path: got Interactions; pass"):
+        model.evaluate(random_pairs(1), 5, valid=train)
 
 
 def test_evaluation_names_its_columns(model):

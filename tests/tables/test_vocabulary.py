@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recsys.data.vocabulary import lookup
+from recsys.data.vocabulary import STEP, Vocabulary, lookup
 
 days = [datetime.date(2024, 2, 1), datetime.date(2023, 5, 9), datetime.date(2024, 1, 1)]
 
@@ -45,3 +45,15 @@ def test_lookup_refuses_what_are_no_ids(wanted):
 def test_lookup_refuses_types_with_no_way_to_the_vocabulary():
     with pytest.raises(TypeError, match="ids must be of a type like that of the vocabulary"):
         lookup(pl.Series([1]), pl.Series([b"a"]))
+
+
+@pytest.mark.parametrize("n", [0, 1, STEP - 1, STEP, STEP + 1, 5 * STEP + 3])
+@pytest.mark.parametrize("kind", [lambda n: 3 * n, lambda n: f"é{n:05d}", lambda n: n / 7])
+def test_each_id_is_found_in_its_place(n, kind):
+    ids, strange = [kind(2 * i) for i in range(n)], [kind(2 * i - 1) for i in range(n + 1)]
+    few = Vocabulary(pl.Series(ids, dtype=pl.Series([kind(1)]).dtype))
+    for asked in (ids, strange):
+        expected = [ids.index(each) if each in ids else -1 for each in asked]
+        assert few.places(asked).tolist() == expected
+        assert few.places(tuple(asked)).tolist() == expected
+        assert [int(few.places([each])[0]) for each in asked] == expected

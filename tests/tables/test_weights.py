@@ -119,7 +119,8 @@ def test_dislikes_are_no_hits():
     # All but the weights say that y and q are hits, too.
     assert model.evaluate(held.drop("weight"), 2)["users"] == 2
     strict = recsys.Interactions.read(table(ROWS), **NAMES, min_weight=4)
-    assert recsys.Popularity().fit(strict).evaluate(held, 2)["users"] == 0
+    with pytest.raises(ValueError, match=r"test must hold liked pairs .* and 3 pairs not liked"):
+        recsys.Popularity().fit(strict).evaluate(held, 2)
 
 
 weights = st.sampled_from([None, float("nan"), -2.0, -0.5, 0.0, 0.5, 1.0, 2.0])

@@ -1,0 +1,38 @@
+"""What a model learns from: interactions that have been read, and nothing else."""
+
+from recsys.data.interactions import Interactions
+
+
+def require_interactions(train: object) -> None:
+    """Raise a TypeError that says how to make Interactions of what is none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> require_interactions(np.eye(3))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    TypeError: train must be Interactions: got ndarray; make a table of its users and items, ...
+    """
+    if isinstance(train, Interactions):
+        return
+    names = _columns(train)
+    if len(names) > 1:
+        named = f"user={names[0]!r}, item={names[1]!r}"
+        remedy = f"read it first, as in Interactions.read(table, {named})"
+    elif hasattr(train, "shape"):
+        remedy = (
+            "make a table of its users and items, and read it: "
+            "Interactions.read(table, user='user', item='item')"
+        )
+    else:
+        remedy = "read it first: Interactions.read(table, user=..., item=...)"
+    raise TypeError(f"train must be Interactions: got {type(train).__name__}; {remedy}")
+
+
+def _columns(table: object) -> list[str]:
+    """Return the names of the columns of a table of any library; none where it has no such."""
+    if hasattr(table, "collect_schema"):
+        return list(table.collect_schema())
+    names = getattr(table, "column_names", None)  # of pyarrow; others say columns
+    return [str(name) for name in (getattr(table, "columns", ()) if names is None else names)]
