@@ -186,12 +186,10 @@ class SparseAE(ItemBased):
             If a parameter is out of range or the budget does not fit the table; if the folder of
             `checkpoint` holds those of another training, or any without `resume`.
         """
-        require_interactions(train)
+        require_interactions(train, n_items=2)
         seed = whole(self.seed, "seed")
         choice(self.values, "values", get_args(Values))
         matrix = train.matrix
-        if train.n_items < 2:
-            raise ValueError("train must have at least two items to rank one above another: got 1")
         weights, plan = self._weights(matrix.shape), self._plan(train.n_items)
         held = None if valid is None else train.read_held(valid).matrix
         checkpoints = None

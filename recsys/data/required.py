@@ -3,8 +3,8 @@
 from recsys.data.interactions import Interactions
 
 
-def require_interactions(train: object) -> None:
-    """Raise a TypeError that says how to make Interactions of what is none.
+def require_interactions(train: object, n_items: int = 1) -> None:
+    """Raise an error that says how to make Interactions of what is none, or of too few items.
 
     Examples
     --------
@@ -15,6 +15,8 @@ def require_interactions(train: object) -> None:
     TypeError: train must be Interactions: got ndarray; make a table of its users and items, ...
     """
     if isinstance(train, Interactions):
+        if train.n_items < n_items:
+            raise ValueError("train must have at least two items to rank one above another: got 1")
         return
     names = _columns(train)
     if len(names) > 1:

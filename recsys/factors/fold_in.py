@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from recsys.training.loop import falling
 from recsys.training.objective import Loss, Samples
-from recsys.training.steps import descend
+from recsys.training.steps import descend, descend_in
 from sparsenum import topology
 from sparsenum.nn.optimizers import OPTIMIZERS
 from sparsenum.nn.table import Table
@@ -13,7 +13,7 @@ from sparsenum.sparse import CSR, rows_times_sparse
 
 ADAGRAD = OPTIMIZERS["adagrad"]
 ROUNDS = 10  # passes over the interactions of new rows while all else is frozen
-FROZEN = 1e30  # Adagrad's sum of squares for a weight that must not move
+FROZEN = np.inf  # Adagrad's sum of squares for a weight that must not move
 SETTLED = 10.0  # and for one that was trained, whose sum is not kept: chosen on a validation cut
 BLOCK = 1024  # rows of gradient that exist at a time
 
@@ -30,15 +30,24 @@ def fold_users(
     """Return rows for new users by what they took, with the items as they are.
 
     The columns of a row are those where the gradient of the ranking loss at zero is largest;
-    their weights come from a few passes of the training's own steps, which move only them.
+    their weights come from a few passes of the training's own steps, which move only them. The row
+    of a user depends on what they took alone, and not on who else is folded in.
     """
-    rng = np.random.default_rng(seed)
     start = new_rows(taken, items, counts)
-    users = Table(start, ADAGRAD.start(start.nnz), ADAGRAD)
-    state = np.full((1, items.nnz), FROZEN, np.float32)
-    frozen = Table(items.with_data(items.data.copy()), state, ADAGRAD)
-    train(taken, users, frozen, loss, ROUNDS, rate, decay, rng)
-    return users.weights
+    frozen = Table(items, np.full((1, items.nnz), FROZEN, np.float32), ADAGRAD)
+    rows = []
+    for guest in range(taken.shape[0]):
+        # Each with the random numbers and confidences that they would have alone.
+        rng, mine = np.random.default_rng(seed), taken.take(np.array([guest]))
+        row = start.take(np.array([guest]))
+        users = Table(row, ADAGRAD.start(row.nnz), ADAGRAD)
+        samples = Samples.of(mine, loss.n_negatives)
+        for done in range(ROUNDS):
+            samples = samples.redrawn(rng)
+            order = rng.permutation(mine.nnz).astype(np.uint32)
+            descend_in(order, samples, loss, users, frozen, _falling(rate, done, ROUNDS), decay)
+        rows.append(users.weights.data)
+    return start.with_data(np.concatenate([*rows, np.empty(0, np.float32)]))
 
 
 def train(

@@ -80,7 +80,19 @@ class Problem:
     def of(cls, matrix: CSR, item_events: NDArray[np.int64], alpha: float, reg: float) -> Self:
         """State the problem of a matrix of interactions."""
         taste = np.log1p(matrix.data)
-        extra = alpha / taste.mean(dtype=np.float64) * taste
+        return cls._of(matrix, alpha / taste.mean(dtype=np.float64) * taste, item_events, reg)
+
+    @classmethod
+    def of_each(cls, matrix: CSR, item_events: NDArray[np.int64], alpha: float, reg: float) -> Self:
+        """State the problem of users of whom none counts for another: confidences are their own."""
+        taste, rows = np.log1p(matrix.data), matrix.rows
+        means = np.bincount(rows, taste, matrix.shape[0]) / np.maximum(matrix.row_counts, 1)
+        return cls._of(matrix, alpha / means[rows] * taste, item_events, reg)
+
+    @classmethod
+    def _of(
+        cls, matrix: CSR, extra: NDArray[Any], item_events: NDArray[np.int64], reg: float
+    ) -> Self:
         by_user = matrix.with_data(extra.astype(np.float32))
         users, items = (
             (1 / np.sqrt(np.maximum(events, 1))).astype(np.float32)
@@ -120,9 +132,11 @@ class Problem:
         return _scaled(tables[0], 1 / self.user_factors), _scaled(tables[1], 1 / self.item_factors)
 
     def new_users(self, items: CSR, counts: NDArray[np.int64], rng: np.random.Generator) -> CSR:
-        """Return rows for all users by tables that serve, with the items as they are."""
+        """Return rows of one length for all users by tables that serve, the items as they are."""
         solved = _scaled(items, self.item_factors)
-        users = random_start(counts, items.shape[1], rng=rng, index_dtype=np.uint16)
+        # All begin in the same columns, so that who else is folded in does not count.
+        one = random_start(counts[:1], items.shape[1], rng=rng, index_dtype=np.uint16)
+        users = one.take(np.zeros(counts.size, np.int64))
         for _ in range(FOLDING_SWEEPS):
             users, _ = self.solve_users(users, solved, 1.0)
         return _scaled(users, 1 / self.user_factors)

@@ -161,7 +161,7 @@ class SparseALS(Factored):
         n_weights = parse_budget(self.budget, train.n_users + train.n_items, dim)
         matrix, held = hold_out(train, valid, self.validation, patience, rng)
         monitor = Monitor(held, matrix, epochs + polish, patience, on_epoch, n_weights)
-        problem = self._problem(matrix, matrix.column_counts)
+        problem = Problem.of(matrix, matrix.column_counts, *self._numbers())
         for sweep, tables in train_tables(problem, n_weights, dim, epochs, polish, drawn, rng):
             if monitor.see(asdict(sweep), tables, FactorScores):
                 break
@@ -171,11 +171,11 @@ class SparseALS(Factored):
         self.n_weights_, self.history_ = n_weights, monitor.history
         return self
 
-    def _problem(self, matrix: CSR, item_events: NDArray[np.int64]) -> Problem:
+    def _numbers(self) -> tuple[float, float]:
+        """Return alpha and reg, checked."""
         remedy = "1 is a good start, and 0 trusts all alike"
         alpha = non_negative(self.alpha, "alpha", remedy)
-        reg = positive(self.reg, "reg", "0.05 is a good start")
-        return Problem.of(matrix, item_events, alpha, reg)
+        return alpha, positive(self.reg, "reg", "0.05 is a good start")
 
     def for_users(self, users: pl.Series, taken: CSR, touched: CSR | None = None) -> Self:
         """Return a model of the same items for other users by what they took.
@@ -186,7 +186,7 @@ class SparseALS(Factored):
         """
         mean = round(self.user_table_.nnz / self.user_table_.shape[0])
         counts = np.full(taken.shape[0], mean)
-        problem = self._problem(taken, self.item_events_)
+        problem = Problem.of_each(taken, self.item_events_, *self._numbers())
         table = problem.new_users(self.item_table_, counts, np.random.default_rng(self.seed))
         return self._with_table(users, taken, touched, table)
 

@@ -201,7 +201,7 @@ class SparseMF(Factored):
         DeviceError
             If the device is "cuda" and that cannot be had.
         """
-        require_interactions(train)
+        require_interactions(train, n_items=2)
         dim = whole(self.dim, "dim", lower=1, upper=MAX_DIM)
         epochs = whole(self.epochs, "epochs", lower=1)
         rng = np.random.default_rng(whole(self.seed, "seed"))
@@ -209,8 +209,6 @@ class SparseMF(Factored):
         recipe = self._recipe()
         remedy = "0.03 is a good start, and 0 leaves it out"
         decay = non_negative(self.weight_decay, "weight_decay", remedy)
-        if train.n_items < 2:
-            raise ValueError("train must have at least two items to rank one above another: got 1")
         n_weights = parse_budget(self.budget, train.n_users + train.n_items, dim)
         matrix, held = hold_out(train, valid, self.validation, patience, rng)
         monitor = Monitor(held, matrix, epochs, patience, on_epoch, n_weights)

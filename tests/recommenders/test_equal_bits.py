@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 from judged import MAKERS, judged, walking
 
-from recsys import ItemBlend
+from recsys import Interactions, ItemBlend
 from recsys.evaluation.metrics import rank
 from recsys.scores import factor_scores, history_scores, toplists
 from recsys.scores.factor_scores import full_rows, rows_times
@@ -93,6 +93,37 @@ def test_metrics_of_a_user_are_the_same_in_any_company(model, train):
         for name, values in metrics.per_user.items():
             if row in per_user:
                 assert values[0] == together.per_user[name][per_user[row]]
+
+
+@pytest.mark.parametrize("amounts", [False, True])
+def test_guests_are_the_same_in_any_company(train, fitted, amounts):
+    """Who has come after the training has the list of their own history, whoever comes along."""
+    rng = np.random.default_rng(5)
+    guests = pl.DataFrame({"user": rng.integers(9, size=60), "item": rng.integers(25, size=60)})
+    guests = guests.with_columns(user=pl.col("user") + 1000)
+    if amounts:
+        train = Interactions.read(all_pairs().with_columns(weight=1.0), weight="weight", **NAMES)
+        guests = guests.with_columns(weight=pl.Series(rng.integers(1, 50, 60).astype(float)))
+    asked = 0
+    for name, model in fitted.items():
+        model = MAKERS[name]().fit(train) if amounts else model
+        try:
+            together = model.fold_in(guests)
+        except ValueError as error:
+            assert "cannot fold in" in str(error)
+            continue
+        asked += 1
+        scores, others = together.scores(np.arange(together.users_.len())), guests.reverse()
+        for row, user in enumerate(together.users_):
+            alone = model.fold_in(guests.filter(user=user))
+            assert np.array_equal(alone.scores(np.array([0]))[0], scores[row]), name
+            history = guests.filter(user=user)["item"].unique().to_list()
+            if not amounts:
+                assert model.recommend_from(history, K).equals(
+                    together.recommend([user], K).drop("user")
+                )
+        assert together.recommend("all", K).equals(model.fold_in(others).recommend("all", K))
+    assert asked >= len(MAKERS) - 2
 
 
 @pytest.mark.parametrize("seed", range(3))
