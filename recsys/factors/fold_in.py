@@ -45,7 +45,8 @@ def fold_users(
         for done in range(ROUNDS):
             samples = samples.redrawn(rng)
             order = rng.permutation(mine.nnz).astype(np.uint32)
-            descend_in(order, samples, loss, users, frozen, _falling(rate, done, ROUNDS), decay)
+            slower = falling(rate, done / ROUNDS)
+            descend_in(order, samples, loss, users, frozen, slower, decay)
         rows.append(users.weights.data)
     return start.with_data(np.concatenate([*rows, np.empty(0, np.float32)]))
 

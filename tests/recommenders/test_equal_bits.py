@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
-from judged import MAKERS, judged, walking
+from judged import MAKERS, NAMES, all_pairs, judged, walking
 
 from recsys import Interactions, ItemBlend
 from recsys.evaluation.metrics import rank
@@ -104,15 +104,10 @@ def test_guests_are_the_same_in_any_company(train, fitted, amounts):
     if amounts:
         train = Interactions.read(all_pairs().with_columns(weight=1.0), weight="weight", **NAMES)
         guests = guests.with_columns(weight=pl.Series(rng.integers(1, 50, 60).astype(float)))
-    asked = 0
-    for name, model in fitted.items():
-        model = MAKERS[name]().fit(train) if amounts else model
-        try:
-            together = model.fold_in(guests)
-        except ValueError as error:
-            assert "cannot fold in" in str(error)
-            continue
-        asked += 1
+    rigid = {"popularity", "lightgcn"}  # which take no guests
+    for name in fitted.keys() - rigid:
+        model = MAKERS[name]().fit(train) if amounts else fitted[name]
+        together = model.fold_in(guests)
         scores, others = together.scores(np.arange(together.users_.len())), guests.reverse()
         for row, user in enumerate(together.users_):
             alone = model.fold_in(guests.filter(user=user))
@@ -123,7 +118,6 @@ def test_guests_are_the_same_in_any_company(train, fitted, amounts):
                     together.recommend([user], K).drop("user")
                 )
         assert together.recommend("all", K).equals(model.fold_in(others).recommend("all", K))
-    assert asked >= len(MAKERS) - 2
 
 
 @pytest.mark.parametrize("seed", range(3))
