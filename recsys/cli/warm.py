@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -34,12 +35,28 @@ def warm_up() -> Iterator[tuple[str, float]]:
         recsys.SparseALS(**small),
         recsys.LightGCN(**small),
     )
+    held = pl.DataFrame({"user": rng.integers(40, size=600), "item": rng.integers(30, size=600)})
     for model in models:
         start = time.perf_counter()
         model.fit(train)
-        model.recommend(k=5)
-        model.evaluate(table, 5)
+        _use(model, held)
         yield model.name, time.perf_counter() - start
+
+
+def _use(model: Any, held: pl.DataFrame) -> None:
+    """Ask a model for all that it can give: lists of many and of one, scores, reasons, metrics."""
+    user, item = model.users_[0], model.items_[0]
+    model.recommend(k=5)
+    model.recommend([user], 5)
+    model.evaluate(held, 5)
+    model.score([user], [item])
+    for ask in (
+        lambda: model.recommend_from([item], 5),
+        lambda: model.similar_items(item, 5),
+        lambda: model.explain(user, item),
+    ):
+        with suppress(ValueError):  # what a model has no answer to
+            ask()
 
 
 def tell_if_cold() -> None:

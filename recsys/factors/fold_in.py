@@ -13,7 +13,7 @@ from sparsenum.sparse import CSR, rows_times_sparse
 
 ADAGRAD = OPTIMIZERS["adagrad"]
 ROUNDS = 10  # passes over the interactions of new rows while all else is frozen
-FROZEN = np.inf  # Adagrad's sum of squares for a weight that must not move
+FROZEN = 1e30  # Adagrad's sum of squares for a weight that must not move
 SETTLED = 10.0  # and for one that was trained, whose sum is not kept: chosen on a validation cut
 BLOCK = 1024  # rows of gradient that exist at a time
 
@@ -34,10 +34,12 @@ def fold_users(
     of a user depends on what they took alone, and not on who else is folded in.
     """
     start = new_rows(taken, items, counts)
-    frozen = Table(items, np.full((1, items.nnz), FROZEN, np.float32), ADAGRAD)
+    state = np.full((1, items.nnz), FROZEN, np.float32)
+    frozen = Table(items.with_data(items.data.copy()), state, ADAGRAD)
     rows = []
     for guest in range(taken.shape[0]):
         # Each with the random numbers and confidences that they would have alone.
+        frozen.weights.data[:] = items.data
         rng, mine = np.random.default_rng(seed), taken.take(np.array([guest]))
         row = start.take(np.array([guest]))
         users = Table(row, ADAGRAD.start(row.nnz), ADAGRAD)

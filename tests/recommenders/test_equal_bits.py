@@ -100,10 +100,11 @@ def test_guests_are_the_same_in_any_company(train, fitted, amounts):
     """Who has come after the training has the list of their own history, whoever comes along."""
     rng = np.random.default_rng(5)
     guests = pl.DataFrame({"user": rng.integers(9, size=60), "item": rng.integers(25, size=60)})
-    guests = guests.with_columns(user=pl.col("user") + 1000)
+    guests = guests.unique().sort("user", "item").with_columns(user=pl.col("user") + 1000)
     if amounts:
         train = Interactions.read(all_pairs().with_columns(weight=1.0), weight="weight", **NAMES)
-        guests = guests.with_columns(weight=pl.Series(rng.integers(1, 50, 60).astype(float)))
+        amount = rng.integers(1, 50, guests.height).astype(float)
+        guests = guests.with_columns(weight=pl.Series(amount))
     rigid = {"popularity", "lightgcn"}  # which take no guests
     for name in fitted.keys() - rigid:
         model = MAKERS[name]().fit(train) if amounts else fitted[name]
