@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -50,11 +50,12 @@ def _use(model: Any, held: pl.DataFrame) -> None:
     model.recommend([user], 5)
     model.evaluate(held, 5)
     model.score([user], [item])
-    for ask in (
+    questions: tuple[Callable[[], Any], ...] = (
         lambda: model.recommend_from([item], 5),
         lambda: model.similar_items(item, 5),
         lambda: model.explain(user, item),
-    ):
+    )
+    for ask in questions:
         with suppress(ValueError):  # what a model has no answer to
             ask()
 

@@ -161,4 +161,4 @@ class Factored(Recommender):
 
 def _respelled(entry: dict[str, Any]) -> dict[str, Any]:
     """Return an entry of a ledger as it is spelled now; early files have a British key."""
-    return {"optimizer_floats" if k == "optimiser_floats" else k: v for k, v in entry.items()}
+    return {"optimizer_floats" if k == "optimiser_floats" else k: v for k, v in dict(entry).items()}

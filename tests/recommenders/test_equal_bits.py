@@ -106,7 +106,7 @@ def test_guests_are_the_same_in_any_company(train, fitted, amounts):
         amount = rng.integers(1, 50, guests.height).astype(float)
         guests = guests.with_columns(weight=pl.Series(amount))
     rigid = {"popularity", "lightgcn"}  # which take no guests
-    for name in fitted.keys() - rigid:
+    for name in MAKERS.keys() - rigid:
         model = MAKERS[name]().fit(train) if amounts else fitted[name]
         together = model.fold_in(guests)
         scores, others = together.scores(np.arange(together.users_.len())), guests.reverse()
