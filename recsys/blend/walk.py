@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from recsys.scores.walks import Walks
 from sparsenum.sparse import CSR
 
+TINY = np.finfo(np.float32).tiny
 MOST_READS = 2**18  # items read for a user in the mean: beyond, walks take too long to serve
 
 
@@ -49,7 +50,9 @@ def walks_over(matrix: CSR, rule: WalkRule, scale: float = 1.0) -> Walks:
 
 
 def _power(counts: NDArray[np.float64], power: float) -> NDArray[np.float32]:
-    return np.asarray(counts**power, np.float32)
+    # A weight of nothing would let the kernel take an item for one that no walk has reached.
+    with np.errstate(over="ignore"):
+        return np.clip(counts**power, TINY, 1e30).astype(np.float32)
 
 
 def reads_of_a_user(matrix: CSR) -> float:

@@ -9,6 +9,7 @@ from judged import N_ITEMS, NAMES, all_pairs
 
 from recsys import Interactions, ItemBlend, load
 from recsys.blend import GraphRule, LatentRule, Plan, WalkRule, budget
+from recsys.blend.walk import walks_over
 from recsys.storage import files
 
 PLAN = Plan(GraphRule(), LatentRule(dim=16), 0.5, 0.4, WalkRule(0.4, 0.6, 0.1), 0.3, 0.2)
@@ -211,3 +212,12 @@ def test_a_budget_grows_as_long_as_lists_get_better(monkeypatch):
     monkeypatch.setattr(budget, "memory", lambda: 0)
     assert ItemBlend(budget="auto", trials=1).fit(train).n_weights_ == round(dense / 4)
     assert ItemBlend(budget="auto", trials=0).fit(train).n_weights_ == round(dense / 4)
+
+
+@pytest.mark.parametrize("power", [20.0, -20.0, 300.0, -300.0])
+def test_powers_that_underflow_leave_every_walk_a_weight(power):
+    matrix = Interactions.read(all_pairs(), **NAMES).matrix
+    walks = walks_over(matrix, WalkRule(power, power, power))
+    for weights in (walks.source_scale, walks.user_scale, walks.target_scale):
+        assert (weights > 0).all()
+        assert np.isfinite(weights).all()
