@@ -16,8 +16,6 @@ from sparsenum.topology.recipe import Recipe
 
 __all__ = ["SparseLinear", "exchange", "sparsify"]
 
-Tensor = torch.Tensor
-
 
 class SparseLinear(torch.nn.Module):
     """`torch.nn.Linear` with a fixed number of weights that are not zero, on the CPU.
@@ -57,8 +55,8 @@ class SparseLinear(torch.nn.Module):
     (torch.Size([4, 3]), torch.Size([12]))
     """
 
-    indptr: Tensor
-    indices: Tensor
+    indptr: torch.Tensor
+    indices: torch.Tensor
 
     def __init__(
         self,
@@ -83,7 +81,7 @@ class SparseLinear(torch.nn.Module):
     def of(
         cls,
         weights: CSR,
-        bias: Tensor | None = None,
+        bias: torch.Tensor | None = None,
         *,
         recipe: Literal["rigl", "set", "static"] | Recipe = "rigl",
         seed: int = 0,
@@ -125,7 +123,7 @@ class SparseLinear(torch.nn.Module):
         _, back, places = self._transposed
         return back.with_data(weights.data[places])
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the outputs for rows of inputs, float32 on the CPU."""
         if x.dtype != torch.float32 or x.device.type != "cpu":
             raise TypeError(
@@ -135,7 +133,7 @@ class SparseLinear(torch.nn.Module):
         if x.shape[-1] != self.in_features:
             raise ValueError(f"x must have rows of {self.in_features} numbers: got {x.shape[-1]}")
         rows = x.reshape(-1, self.in_features)
-        found: Tensor = _Product.apply(rows, self.values, self.bias, self)
+        found: torch.Tensor = _Product.apply(rows, self.values, self.bias, self)
         return found.reshape(*x.shape[:-1], self.out_features)
 
     def extra_repr(self) -> str:
@@ -156,7 +154,9 @@ class _Product(torch.autograd.Function):
     """x W' + b, and its first derivatives."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, values: Tensor, bias: Tensor | None, layer: Any) -> Tensor:
+    def forward(
+        ctx: Any, x: torch.Tensor, values: torch.Tensor, bias: torch.Tensor | None, layer: Any
+    ) -> torch.Tensor:
         inputs = columns(x.detach().numpy(), "x", layer.in_features)
         outputs = spmm(layer.weight, inputs)
         if bias is not None:
@@ -168,7 +168,7 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, slopes: Tensor) -> Any:
+    def backward(ctx: Any, slopes: torch.Tensor) -> Any:
         layer, (_, values) = ctx.layer, ctx.saved_tensors
         of_outputs = columns(slopes.numpy(), "slopes", layer.out_features)
         of_inputs = of_values = of_bias = None
