@@ -18,7 +18,9 @@ def table(tmp_path):
     rng = np.random.default_rng(0)
     rows = {"who": rng.integers(40, size=400), "what": rng.integers(30, size=400)}
     path = tmp_path / "events.parquet"
-    pl.DataFrame(rows | {"when": rng.permutation(400)}).unique(["who", "what"]).write_parquet(path)
+    pl.DataFrame(rows | {"when": rng.permutation(400)}).unique(
+        ["who", "what"], maintain_order=True
+    ).write_parquet(path)
     return str(path)
 
 
