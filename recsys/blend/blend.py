@@ -200,6 +200,8 @@ class ItemBlend(ItemBased):
         start = plan or first_plan(matrix, self._share())
         grows = self.budget == AUTO
         priced = BEGIN_AT if grows else self.budget, self.values, matrix
+        if plan is not None and plan.walk_share and not left_by_walks(*priced, plan):
+            plan = start = replace(plan, walk_share=0.0)  # chosen where there was more to spend
         weights = weights_of(*priced, start)
         self.history_ = []
         if plan is None and trials:

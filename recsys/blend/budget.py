@@ -27,6 +27,17 @@ def dense_weights(matrix: CSR) -> int:
 
 def weights_of(budget: int | str, values: Values, matrix: CSR, plan: Plan) -> int:
     """Return the weights that a budget buys, if any; what walks read is among them."""
+    weights, n_items = _priced(budget, values, matrix, plan), matrix.shape[1]
+    if weights < 1:
+        raise ValueError(
+            f"budget must buy a weight at least: got {budget!r}; "
+            f"{n_items:,} items are well served by {20 * n_items:,} and more"
+        )
+    return weights
+
+
+def _priced(budget: int | str, values: Values, matrix: CSR, plan: Plan) -> int:
+    """Return the weights that a budget buys, which may be none."""
     n_items = matrix.shape[1]
     parts = ((n_items, plan.graph_share), (plan.factors.dim, 1 - plan.graph_share))
     each = sum(part * weight_bytes(n, values) for n, part in parts)
@@ -37,19 +48,13 @@ def weights_of(budget: int | str, values: Values, matrix: CSR, plan: Plan) -> in
     def bought(size: int) -> int:
         return int(pairs * (size > paid) + max(size - rows - paid, 0) / each)
 
-    weights = read_budget(budget, dense_weights(matrix), bought)
-    if weights < 1:
-        raise ValueError(
-            f"budget must buy a weight at least: got {budget!r}; "
-            f"{n_items:,} items are well served by {20 * n_items:,} and more"
-        )
-    return weights
+    return read_budget(budget, dense_weights(matrix), bought)
 
 
 def left_by_walks(budget: int | str, values: Values, matrix: CSR, plan: Plan) -> int:
     """Return what walks leave of a budget; 0 if that is little, or if they read too much."""
     weights = weights_of(budget, values, matrix, replace(plan, walk_share=0.0))
-    left = weights_of(budget, values, matrix, replace(plan, walk_share=BEGIN)) - matrix.nnz
+    left = _priced(budget, values, matrix, replace(plan, walk_share=BEGIN)) - matrix.nnz
     too_long = reads_of_a_user(matrix) > MOST_READS
     return 0 if too_long or left < LEAST_LEFT * weights else left
 

@@ -221,3 +221,11 @@ def test_powers_that_underflow_leave_every_walk_a_weight(power):
     for weights in (walks.source_scale, walks.user_scale, walks.target_scale):
         assert (weights > 0).all()
         assert np.isfinite(weights).all()
+
+
+@pytest.mark.parametrize("budget", ["0.7KB", "1KB", 60])
+def test_a_plan_whose_walks_a_smaller_budget_cannot_pay_goes_without(train, budget):
+    model = ItemBlend(budget=budget, values="int8").fit(train, plan=PLAN)
+    assert model.plan_.walk_share == 0.0
+    assert model.pairs_ is None
+    assert model.graph_.nnz + model.factors_.nnz > 0
