@@ -16,6 +16,13 @@ PLAN = Plan(GraphRule(), LatentRule(dim=16), 0.5, 0.4, WalkRule(0.4, 0.6, 0.1), 
 BUDGET = 1500
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _walks_may_take_most_of_a_small_budget():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(budget, "LEAST_LEFT", 0.1)
+        yield
+
+
 @pytest.fixture(scope="module")
 def train():
     return Interactions.read(all_pairs(), **NAMES)
