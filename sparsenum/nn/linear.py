@@ -56,7 +56,6 @@ class SparseLinear:
 
     See Also
     --------
-    sparsenum.nn.torch.SparseLinear : the same for torch.
     sparsenum.topology.share_tables : densities of several layers under one budget.
 
     References
