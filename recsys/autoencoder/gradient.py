@@ -48,7 +48,7 @@ class Batch(NamedTuple):
 
 
 class Slopes(NamedTuple):
-    """How the loss changes with the scores of each user: by push times r, less pull if taken."""
+    """The derivative of the loss by the scores: push times r, less pull where an item was taken."""
 
     push: Dense
     pull: Dense
@@ -56,7 +56,7 @@ class Slopes(NamedTuple):
 
     @classmethod
     def of(cls, squares: Dense, hits: Dense, sizes: NDArray[np.int64]) -> "Slopes":
-        """Follow from the sums of r^2, of r over what was taken, and the number of items taken."""
+        """Return the slopes of the sums of r^2 and of r over the items taken, and their number."""
         inverse: Any = 1 / np.sqrt(np.maximum(squares, np.float32(1e-30)))
         root: Any = 1 / np.sqrt(np.maximum(sizes, 1).astype(np.float32))
         cosine = hits * inverse * root

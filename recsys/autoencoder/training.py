@@ -19,7 +19,8 @@ from sparsenum.topology.recipe import Recipe
 
 USERS = 256  # of a batch: the lanes of all products
 JUDGES = 4096  # users whose gradient decides where weights grow
-ROW_POWER, ROW_FLOOR = 0.3, 4  # items get weights in proportion to users ** power, so many at least
+# An item's weights are in proportion to this power of its number of users, and at least four.
+ROW_POWER, ROW_FLOOR = 0.3, 4
 OF_USERS = 8  # weights of a user while the start is aligned; they are not kept
 
 

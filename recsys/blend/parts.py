@@ -92,7 +92,7 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Scales:
-    """What the scores of each part are multiplied by in a blend."""
+    """The factor of the scores of each part in a blend."""
 
     graph: float = 1.0
     factors: float = 1.0

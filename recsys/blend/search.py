@@ -58,7 +58,7 @@ Looks = Generator[Trial, None, Plan]
 
 @dataclass(frozen=True)
 class Search:
-    """What a search looks at, and with what it may spend.
+    """The pairs that a search learns from and judges by, and the budget that it may spend.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What a model learns from: interactions that have been read, and nothing else."""
+"""The check that a model is given interactions, not a table that has yet to be read."""
 
 from recsys.data.interactions import Interactions
 
@@ -33,7 +33,7 @@ def require_interactions(train: object, n_items: int = 1) -> None:
 
 
 def _columns(table: object) -> list[str]:
-    """Return the names of the columns of a table of any library; none where it has no such."""
+    """Return the column names of a table of any library, an empty list where it has none."""
     if hasattr(table, "collect_schema"):
         return list(table.collect_schema())
     names = getattr(table, "column_names", None)  # of pyarrow; others say columns

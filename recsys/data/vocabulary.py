@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from recsys.data.forks import engine_is_lost
 
 FEW = 64  # ids that are found sooner one by one
-STEP = 16  # every so many keys stand in a list, where they are compared at once
+STEP = 16  # distance of the keys kept in a list, where a comparison costs no call of polars
 
 Ids = Sequence[Any] | pl.Series
 

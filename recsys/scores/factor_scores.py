@@ -13,7 +13,7 @@ from recsys.scores import _cpu
 from sparsenum.sparse import CSR, ELL, spmv
 
 WIDTH = 128  # users scored side by side: always as many, so that a score never depends on company
-FEW = 16  # users who are looked for one by one: a block costs as much as so many
+FEW = 16  # users up to which each is searched alone: a block of WIDTH costs as much as 16
 TILE = 512  # items scored before the best are picked out, while their scores are in cache
 STAGES = (
     0,

@@ -12,7 +12,7 @@ from sparsenum.sparse import CSR, transpose
 
 @dataclass(frozen=True)
 class Walks:
-    """What users took, and what a way through each of them and to each item weighs.
+    """The interactions that walks follow, and the weights of users and items on the way.
 
     Attributes
     ----------
