@@ -9,7 +9,6 @@ file of JSON lines as they come, and what stands there is not done again:
 """
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -20,6 +19,10 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+# A script finds its own folder only; the benchmarks are imported by their full names.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benches.notes import Note, read, write
 from recsys import Interactions, ItemBlend, Popularity, Recipe, SparseAE
 from recsys.data import random_per_user
 from sparsenum.topology.recipe import RECIPES
@@ -94,18 +97,10 @@ def study(problem: str, data: Path, out: Path) -> None:
                     "seconds": seconds,
                 }
             )
-        with open(out, "a") as file:
-            file.writelines(json.dumps(note) + "\n" for note in notes)
-        found = ", ".join(f"{note['ndcg']:.4f}" for note in notes)
-        sys.stderr.write(f"{row.name}: ndcg {found}\n")
+        write(out, notes, row.name)
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """Return the notes of a file, none if there is no such file."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
-
-
-def table_of(notes: list[dict[str, Any]]) -> str:
+def table_of(notes: list[Note]) -> str:
     """Return the notes as Markdown tables: mean and range over seeds."""
     parts = []
     for problem in dict.fromkeys(note["problem"] for note in notes):

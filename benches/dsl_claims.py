@@ -11,7 +11,6 @@ not done again:
 """
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -20,6 +19,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+# A script finds its own folder only; the benchmarks are imported by their full names.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benches.notes import Note, read, write
 from recsys import Interactions, LightGCN, SparseMF, dense_mf
 
 DIM = 64
@@ -125,18 +128,10 @@ def study(problem: str, backbone: str, data: Path, out: Path) -> None:
                     "seconds": time.process_time() - start,
                 }
             )
-        with open(out, "a") as file:
-            file.writelines(json.dumps(note) + "\n" for note in notes)
-        found = ", ".join(f"{note['ndcg']:.4f}" for note in notes)
-        sys.stderr.write(f"{row.name} {row.density}, rate {rate:g}: ndcg {found}\n")
+        write(out, notes, f"{row.name} {row.density}, rate {rate:g}")
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """Return the notes of a file, none if there is no such file."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
-
-
-def table(notes: list[dict[str, Any]]) -> str:
+def table(notes: list[Note]) -> str:
     """Return the notes as Markdown tables: mean ± standard deviation over seeds."""
     parts = []
     for problem, backbone in dict.fromkeys((n["problem"], n["backbone"]) for n in notes):
@@ -160,7 +155,7 @@ def table(notes: list[dict[str, Any]]) -> str:
     return "\n".join(parts)
 
 
-def spread(notes: list[dict[str, Any]], key: str) -> str:
+def spread(notes: list[Note], key: str) -> str:
     """Return mean ± standard deviation of some notes."""
     values = [note[key] for note in notes]
     return f"{statistics.mean(values):.4f} ± {statistics.stdev(values):.4f}"
