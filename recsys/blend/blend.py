@@ -108,17 +108,13 @@ class ItemBlend(ItemBased):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import polars as pl
     >>> import recsys
-    >>> rng = np.random.default_rng(0)
-    >>> users, items = rng.integers(40, size=400), rng.integers(30, size=400)
-    >>> events = pl.DataFrame({"user": users, "item": items})
-    >>> train = recsys.Interactions.read(events, user="user", item="item")
+    >>> from recsys.datasets import shop
+    >>> train = recsys.Interactions.read(shop(40, 30), user="customer", item="product")
     >>> model = recsys.ItemBlend(budget="50%", trials=0).fit(train)
-    >>> model.recommend([0], k=3).columns
+    >>> model.recommend(["C00019"], k=3).columns
     ['user', 'item', 'score', 'rank']
-    >>> model.recommend_from([3, 5], k=3).height  # a history of somebody unknown
+    >>> model.recommend_from(["CUP-0001", "BAG-0002"], k=3).height  # a history of somebody unknown
     3
     """
 

@@ -29,13 +29,9 @@ class Plan:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import polars as pl
     >>> import recsys
-    >>> rng = np.random.default_rng(0)
-    >>> users, items = rng.integers(40, size=400), rng.integers(30, size=400)
-    >>> events = pl.DataFrame({"user": users, "item": items})
-    >>> train = recsys.Interactions.read(events, user="user", item="item")
+    >>> from recsys.datasets import shop
+    >>> train = recsys.Interactions.read(shop(40, 30), user="customer", item="product")
     >>> plan = recsys.ItemBlend(budget="50%", trials=0).fit(train).plan_
     >>> plan.graph_share, plan.mix, plan.walk_share
     (0.5, 0.4, 0.0)

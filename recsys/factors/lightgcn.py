@@ -86,15 +86,11 @@ class LightGCN(SparseMF):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import polars as pl
     >>> import recsys
-    >>> rng = np.random.default_rng(0)
-    >>> users, items = rng.integers(40, size=400), rng.integers(30, size=400)
-    >>> events = pl.DataFrame({"user": users, "item": items})
-    >>> train = recsys.Interactions.read(events, user="user", item="item")
+    >>> from recsys.datasets import shop
+    >>> train = recsys.Interactions.read(shop(40, 30), user="customer", item="product")
     >>> model = recsys.LightGCN(budget="20%", dim=16, epochs=1).fit(train)
-    >>> model.recommend([0], k=3).columns
+    >>> model.recommend(["C00019"], k=3).columns
     ['user', 'item', 'score', 'rank']
     """
 

@@ -112,13 +112,9 @@ class SparseMF(Factored):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import polars as pl
     >>> import recsys
-    >>> rng = np.random.default_rng(0)
-    >>> users, items = rng.integers(40, size=400), rng.integers(30, size=400)
-    >>> events = pl.DataFrame({"user": users, "item": items})
-    >>> train = recsys.Interactions.read(events, user="user", item="item")
+    >>> from recsys.datasets import shop
+    >>> train = recsys.Interactions.read(shop(40, 30), user="customer", item="product")
     >>> model = recsys.SparseMF(budget="20%", dim=16, epochs=2).fit(train)
     >>> {epoch["weights"] for epoch in model.history_}  # the budget, after every epoch
     {224}

@@ -55,15 +55,11 @@ class EASE(Neighbours):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import polars as pl
     >>> import recsys
-    >>> rng = np.random.default_rng(0)
-    >>> users, items = rng.integers(40, size=400), rng.integers(30, size=400)
-    >>> events = pl.DataFrame({"user": users, "item": items})
-    >>> train = recsys.Interactions.read(events, user="user", item="item")
+    >>> from recsys.datasets import shop
+    >>> train = recsys.Interactions.read(shop(40, 30), user="customer", item="product")
     >>> model = recsys.EASE(budget="50%").fit(train)
-    >>> model.recommend_from([3, 5], k=3).columns
+    >>> model.recommend_from(["CUP-0001", "BAG-0002"], k=3).columns
     ['item', 'score', 'rank']
     """
 

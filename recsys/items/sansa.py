@@ -53,14 +53,10 @@ class SANSA(EASE):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import polars as pl
     >>> import recsys
-    >>> rng = np.random.default_rng(0)
-    >>> users, items = rng.integers(40, size=400), rng.integers(30, size=400)
-    >>> events = pl.DataFrame({"user": users, "item": items})
-    >>> train = recsys.Interactions.read(events, user="user", item="item")
-    >>> recsys.SANSA(budget="50%").fit(train).recommend([0, 1], k=3).height
+    >>> from recsys.datasets import shop
+    >>> train = recsys.Interactions.read(shop(40, 30), user="customer", item="product")
+    >>> recsys.SANSA(budget="50%").fit(train).recommend(["C00019", "C00029"], k=3).height
     6
     """
 

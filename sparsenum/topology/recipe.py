@@ -232,13 +232,9 @@ class Recipe:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import polars as pl
     >>> import recsys
-    >>> rng = np.random.default_rng(0)
-    >>> users, items = rng.integers(40, size=400), rng.integers(30, size=400)
-    >>> events = pl.DataFrame({"user": users, "item": items})
-    >>> train = recsys.Interactions.read(events, user="user", item="item")
+    >>> from recsys.datasets import shop
+    >>> train = recsys.Interactions.read(shop(40, 30), user="customer", item="product")
     >>> exchange = recsys.Schedule("cosine", start=0.3)
     >>> recipe = recsys.Recipe(fraction=exchange, drop="set", grow="random")
     >>> model = recsys.SparseMF(budget="20%", dim=16, epochs=2, recipe=recipe).fit(train)
