@@ -15,8 +15,8 @@ from sparsenum.sparse import CSR
 
 COUNT_BYTES = 4  # for each item, to say how many users it has
 YARDSTICK = 64  # columns of the dense tables of users and items that a share is a share of
-# Of the budget, what walks must leave to graph and factors: where they would take more (all of
-# Gowalla at 25 %), they gained nothing, and minutes went by to find that out.
+# Of the budget, what walks must leave to graph and factors. Where pairs are so many, as on all of
+# Gowalla at 25 %, choosing their shares takes minutes, and walks are not what is lacking.
 LEAST_LEFT = 0.4
 LEAST_GAIN = 0.005  # by which twice the weights must make lists better
 LEARNING_BYTES = 64  # for each weight, while a blend is learned, about

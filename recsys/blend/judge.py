@@ -52,8 +52,9 @@ class Trial:
 
     Attributes
     ----------
-    part : {"graph", "factors", "walks", "mix", "shares", "popularity", "recent popularity"}
-        What was looked at.
+    part : str
+        What was looked at: "graph", "factors", "walks", "mix", "shares", "budget", "popularity" or
+        "recent popularity".
     plan : Plan
         What was tried.
     k : int
